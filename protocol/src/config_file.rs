@@ -1,0 +1,211 @@
+//! The TOML file that agent and `nixfleet-switch` share, as it stands on disk.
+//!
+//! Every key may be absent. Each program merges what concerns it with the environment and its flags, and checks the
+//! outcome; nothing is checked here beyond the types. A key that nobody knows is an error: it is a spelling mistake.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+/// A file that is larger is not ours.
+const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// Everything the file may say.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// `NIXFLEET_STATE_DIR`.
+    pub state_dir: Option<PathBuf>,
+    /// `NIXFLEET_SERVICE_MANAGER`: `launchd`, `systemd` or `none`.
+    pub service_manager: Option<String>,
+    /// `NIXFLEET_AGENT_LABEL`: the launchd label or the systemd unit.
+    pub agent_label: Option<String>,
+    /// `NIXFLEET_AGENT_PLIST`.
+    pub agent_plist: Option<PathBuf>,
+    /// `NIXFLEET_SWITCH`: the wrapper's path.
+    pub switch: Option<PathBuf>,
+    /// `NIXFLEET_URL`.
+    pub url: Option<String>,
+    /// `NIXFLEET_TOKEN_FILE`.
+    pub token_file: Option<PathBuf>,
+    /// `NIXFLEET_HOSTNAME`.
+    pub hostname: Option<String>,
+    /// `NIXFLEET_INTERVAL`, in seconds.
+    pub interval: Option<u32>,
+    /// `NIXFLEET_REPO_DIR`: where home-manager runs.
+    pub repo_dir: Option<PathBuf>,
+    /// `NIXFLEET_ALLOW_INSECURE_HTTP`.
+    pub allow_insecure_http: Option<bool>,
+    /// `NIXFLEET_CA_FILE`: certificates to trust beside the bundled ones.
+    pub ca_file: Option<PathBuf>,
+    /// `NIXFLEET_LOG_LEVEL`.
+    pub log_level: Option<String>,
+    /// What the dashboard shows of the host.
+    pub location: Option<String>,
+    /// The kind of device.
+    pub device_type: Option<String>,
+    /// The host's colour.
+    pub theme_color: Option<String>,
+    /// How much it matters when the host is down.
+    pub criticality: Option<String>,
+    /// What home-manager gets after `switch` when the dashboard asks for one.
+    pub switch_arguments: Option<Vec<String>>,
+    /// `NIXFLEET_SWITCH_TIMEOUT`, such as `60min`.
+    pub switch_timeout: Option<String>,
+    /// `NIXFLEET_HOME_MANAGER`.
+    pub home_manager: Option<PathBuf>,
+    /// `NIXFLEET_LAUNCHCTL`.
+    pub launchctl: Option<PathBuf>,
+    /// `NIXFLEET_SYSTEMCTL`.
+    pub systemctl: Option<PathBuf>,
+    /// `NIXFLEET_SYSTEMD_RUN`.
+    pub systemd_run: Option<PathBuf>,
+    /// `NIXFLEET_CAFFEINATE`.
+    pub caffeinate: Option<PathBuf>,
+    /// Variables for home-manager beside those that are found out.
+    pub environment: Option<BTreeMap<String, String>>,
+}
+
+/// A config file, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedConfig {
+    /// Where it stands; `None` if there is none at the default place.
+    pub path: Option<PathBuf>,
+    /// The SHA-256 of its bytes, in hexadecimal.
+    pub digest: Option<String>,
+    /// What it says.
+    pub file: ConfigFile,
+}
+
+/// Why the config file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    /// It cannot be read.
+    #[error("cannot read config file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("config file {} does not make sense", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why, with the line.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// Where the config file is when nothing says otherwise: `$XDG_CONFIG_HOME/nixfleet/config.toml`, else
+/// `~/.config/nixfleet/config.toml`.
+pub fn default_path(xdg_config_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+    let xdg = xdg_config_home.filter(|path| path.is_absolute()).map(Path::to_owned);
+    let in_home = home.filter(|path| path.is_absolute()).map(|home| home.join(".config"));
+    xdg.or(in_home).map(|base| base.join("nixfleet/config.toml"))
+}
+
+/// Reads a file that somebody named: it must be there.
+pub fn load(path: &Path) -> Result<LoadedConfig, ConfigFileError> {
+    let failed = |source| ConfigFileError::Read { path: path.to_owned(), source };
+    let size = fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_CONFIG_BYTES {
+        return Err(failed(io::Error::other(format!(
+            "it has {size} bytes, too many for a config"
+        ))));
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let file = toml::from_str(&text).map_err(|source| ConfigFileError::Parse {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    Ok(LoadedConfig { path: Some(path.to_owned()), digest: Some(digest(text.as_bytes())), file })
+}
+
+/// Reads the file at the default place, or none.
+pub fn load_default(path: Option<&Path>) -> Result<LoadedConfig, ConfigFileError> {
+    match path {
+        Some(path) if path.exists() => load(path),
+        Some(_) | None => {
+            Ok(LoadedConfig { path: None, digest: None, file: ConfigFile::default() })
+        }
+    }
+}
+
+/// The SHA-256 of a config file as it is on disk now; `None` if it cannot be read.
+pub fn digest_of(path: &Path) -> Option<String> {
+    fs::read(path).ok().map(|content| digest(&content))
+}
+
+fn digest(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_default_place_follows_the_environment() {
+        for (xdg, home, expected) in [
+            (Some("/x"), Some("/h"), Some("/x/nixfleet/config.toml")),
+            (Some("x"), Some("/h"), Some("/h/.config/nixfleet/config.toml")),
+            (None, None, None),
+        ] {
+            let place = default_path(xdg.map(Path::new), home.map(Path::new));
+            assert_eq!(place, expected.map(PathBuf::from));
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        for (text, expected) in [
+            ("url = \"https://x\"\nintervall = 30\n", "intervall"),
+            ("url = 5\n", "url"),
+            ("url = ", "line 1"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = load(&path).unwrap_err();
+            assert!(error.to_string().contains("config.toml"), "{error}");
+            let source = error.source().unwrap().to_string();
+            assert!(source.contains(expected) && source.contains("line"), "{source}");
+        }
+    }
+
+    #[test]
+    fn absent_is_fine_only_at_the_default_place() {
+        let path = Path::new("/nonexistent/config.toml");
+        assert!(load(path).is_err());
+        assert_eq!(load_default(Some(path)).unwrap().file, ConfigFile::default());
+        assert_eq!(load_default(None).unwrap().digest, None);
+    }
+
+    #[test]
+    fn the_digest_is_the_file_s() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        fs::write(&path, "interval = 30\n").unwrap();
+        let loaded = load(&path).unwrap();
+        assert_eq!(loaded.file.interval, Some(30));
+        assert_eq!(loaded.digest, digest_of(&path));
+        fs::write(&path, "interval = 31\n").unwrap();
+        assert_ne!(loaded.digest, digest_of(&path));
+    }
+}

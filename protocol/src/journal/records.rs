@@ -1,0 +1,505 @@
+//! What each file of the journal says.
+//!
+//! Every record carries `format`. A record is read only if its format is known and it makes sense; a result that
+//! claims success without exit code 0, for one, is not a result.
+//!
+//! | file | written by | when |
+//! |---|---|---|
+//! | [`Request`] | agent, or wrapper for a user | before anything runs |
+//! | [`Started`] | wrapper | home-manager's process exists but has not run a line |
+//! | [`SwitchResult`] | wrapper; whoever recovers, under the switch lock | before any reload |
+//! | [`Reload`] | wrapper | the agent's job has been looked after |
+//! | [`Reported`], [`Refused`] | agent | the dashboard answered |
+//! | [`RunningAgent`] | agent | at start, and after each heartbeat |
+//! | [`CommandAccepted`], [`CommandAnswered`] | agent | a command other than a switch |
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    process::ProcessIdentity,
+    wire::{fields::CommandId, v2::CommandAnswer},
+};
+
+/// The format that this version writes, for every kind of record.
+pub const FORMAT: u32 = 1;
+
+/// What all records have in common.
+pub trait Record: Serialize + for<'de> Deserialize<'de> {
+    /// The record's kind, for messages.
+    const KIND: &'static str;
+
+    /// Whether the record makes sense beyond its types; the error says what does not.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The id of a switch: a UUID of version 7, so that names sort by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SwitchId(Uuid);
+
+impl SwitchId {
+    /// A new id, later than all before it on this host.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for SwitchId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(formatter)
+    }
+}
+
+/// A text that is not a switch id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a switch id (a UUID in lower case, with hyphens)")]
+pub struct InvalidSwitchId(String);
+
+impl FromStr for SwitchId {
+    type Err = InvalidSwitchId;
+    fn from_str(text: &str) -> Result<Self, InvalidSwitchId> {
+        // Only the one spelling that `Display` gives: an id is also a directory name.
+        Uuid::try_parse(text)
+            .map(Self)
+            .ok()
+            .filter(|id| id.to_string() == text)
+            .ok_or_else(|| InvalidSwitchId(text.chars().take(80).collect()))
+    }
+}
+
+/// Who asked for a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initiator {
+    /// The dashboard, through the agent.
+    Agent,
+    /// Somebody at the machine.
+    User,
+}
+
+/// `request.json`: the intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The record's format.
+    pub format: u32,
+    /// The switch.
+    pub id: SwitchId,
+    /// Who asked.
+    pub initiator: Initiator,
+    /// The dashboard's command, where there is one.
+    pub command_id: Option<CommandId>,
+    /// What home-manager gets after `switch`.
+    pub argv: Vec<String>,
+    /// Where home-manager is to run.
+    pub cwd: PathBuf,
+    /// When it was accepted.
+    pub requested_at: Timestamp,
+    /// The host's name.
+    pub host: String,
+}
+
+impl Record for Request {
+    const KIND: &'static str = "request";
+}
+
+/// `started.json`: home-manager's process, before it has run a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The record's format.
+    pub format: u32,
+    /// The switch.
+    pub id: SwitchId,
+    /// home-manager, also the leader of its process group and session.
+    pub child: ProcessIdentity,
+    /// The wrapper that started it and waits for it.
+    pub wrapper: ProcessIdentity,
+    /// The boot in which all this is true; after another boot no process of it lives.
+    pub boot_id: String,
+    /// When.
+    pub started_at: Timestamp,
+    /// The profile's target before the switch.
+    pub generation_before: Option<String>,
+}
+
+impl Record for Started {
+    const KIND: &'static str = "start record";
+}
+
+/// How a switch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// home-manager ran to its end and exited 0.
+    Succeeded,
+    /// home-manager ended by itself, but not with 0.
+    Failed,
+    /// It took too long and was ended.
+    TimedOut,
+    /// Somebody asked for it to be ended.
+    Cancelled,
+    /// The wrapper was killed and nobody saw how it ended.
+    Interrupted,
+    /// home-manager never ran.
+    NotStarted,
+}
+
+impl Outcome {
+    /// The word in the journal and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::NotStarted => "not_started",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Whether the activation ran to its end, seen from home-manager's own links.
+///
+/// home-manager sets the profile before it activates and writes `gcroots/current-home` last, so when the two
+/// differ after a run, the activation was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Profile and `current-home` agree.
+    Complete,
+    /// They differ.
+    Incomplete,
+    /// One of them is not there to be compared.
+    Unknown,
+}
+
+impl Activation {
+    /// The word in the journal and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// `result.json`: the completion marker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchResult {
+    /// The record's format.
+    pub format: u32,
+    /// The switch.
+    pub id: SwitchId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// home-manager's exit code, where it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended home-manager, where one did.
+    pub signal: Option<i32>,
+    /// When home-manager was started, or the request was accepted if it never was.
+    pub started_at: Timestamp,
+    /// When this was known.
+    pub finished_at: Timestamp,
+    /// How long home-manager ran, in milliseconds, by a clock that does not jump.
+    pub duration_ms: u64,
+    /// What home-manager got after `switch`.
+    pub argv: Vec<String>,
+    /// Who asked.
+    pub initiator: Initiator,
+    /// The profile's target before.
+    pub generation_before: Option<String>,
+    /// The profile's target after.
+    pub generation_after: Option<String>,
+    /// Whether the activation ran to its end.
+    pub activation: Activation,
+    /// The size of all output, in bytes.
+    pub output_bytes: u64,
+    /// The end of the output, at most 8 KiB, without control characters and secrets.
+    pub output_tail: String,
+    /// The version of the program that wrote this.
+    pub wrapper_version: String,
+    /// The host's name.
+    pub host: String,
+    /// What to know beyond the outcome: why it was not started, what was found after an interruption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Record for SwitchResult {
+    const KIND: &'static str = "result";
+
+    fn check(&self) -> Result<(), String> {
+        let ended_well = self.exit_code == Some(0) && self.signal.is_none();
+        match (self.outcome, ended_well) {
+            (Outcome::Succeeded, false) => Err("it claims success without exit code 0".to_owned()),
+            (Outcome::Failed, true) => Err("it claims failure with exit code 0".to_owned()),
+            (Outcome::Interrupted | Outcome::NotStarted, _)
+                if self.exit_code.is_some() || self.signal.is_some() =>
+            {
+                Err(format!("it claims `{}` and yet an exit code or signal", self.outcome))
+            }
+            (
+                Outcome::Succeeded
+                | Outcome::Failed
+                | Outcome::TimedOut
+                | Outcome::Cancelled
+                | Outcome::Interrupted
+                | Outcome::NotStarted,
+                _,
+            ) => Ok(()),
+        }
+    }
+}
+
+/// Where the agent's job stands after it was looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentVerdict {
+    /// It ran all along, as it should.
+    Healthy,
+    /// It was brought back.
+    Back,
+    /// It is not back, although everything in the plan was tried.
+    NotBack,
+    /// No agent is installed on this host.
+    NotInstalled,
+    /// It cannot be started before somebody logs in: there is no GUI session.
+    AtNextLogin,
+    /// No service manager is in use, so nobody looked.
+    Unmanaged,
+}
+
+impl AgentVerdict {
+    /// The word in the journal and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Back => "back",
+            Self::NotBack => "not_back",
+            Self::NotInstalled => "not_installed",
+            Self::AtNextLogin => "at_next_login",
+            Self::Unmanaged => "unmanaged",
+        }
+    }
+
+    /// Whether a switch that ends so leaves the host as it should be.
+    pub const fn is_fine(self) -> bool {
+        match self {
+            Self::Healthy | Self::Back | Self::NotInstalled | Self::Unmanaged => true,
+            Self::NotBack | Self::AtNextLogin => false,
+        }
+    }
+}
+
+/// One step that was taken on the agent's job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStep {
+    /// Milliseconds since the look-after began.
+    pub at_ms: u64,
+    /// The step's name.
+    pub step: String,
+    /// The command, where the step ran one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub argv: Vec<String>,
+    /// Its exit code; absent when it was ended by its time limit, or when no command ran.
+    pub exit_code: Option<i32>,
+    /// What it said, shortened.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+}
+
+/// `reload.json`: what was done to the agent's job, and whether it is back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// The record's format.
+    pub format: u32,
+    /// The switch, where one was the reason.
+    pub switch: Option<SwitchId>,
+    /// Where the agent's job stands.
+    pub verdict: AgentVerdict,
+    /// The same in words.
+    pub explanation: String,
+    /// When the look-after began.
+    pub began_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The agent's process at the end, where there is one.
+    pub agent_pid: Option<u32>,
+    /// Every step.
+    pub steps: Vec<ReloadStep>,
+}
+
+impl Record for Reload {
+    const KIND: &'static str = "reload record";
+}
+
+/// `reported.json`: the dashboard took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// The record's format.
+    pub format: u32,
+    /// When.
+    pub reported_at: Timestamp,
+    /// The protocol it was said in.
+    pub protocol: u32,
+    /// Whether the reload was known and went along.
+    pub with_reload: bool,
+}
+
+impl Record for Reported {
+    const KIND: &'static str = "report mark";
+}
+
+/// `refused.json`: the dashboard will never take it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The record's format.
+    pub format: u32,
+    /// When.
+    pub refused_at: Timestamp,
+    /// The HTTP status.
+    pub http_status: u16,
+    /// What the dashboard said, shortened.
+    pub said: String,
+}
+
+impl Record for Refused {
+    const KIND: &'static str = "refusal mark";
+}
+
+/// `agent.json`: the agent that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningAgent {
+    /// The record's format.
+    pub format: u32,
+    /// Its process.
+    pub process: ProcessIdentity,
+    /// When it came up.
+    pub started_at: Timestamp,
+    /// Its version.
+    pub version: String,
+    /// Its executable, with all links resolved.
+    pub exe: PathBuf,
+    /// The absolute path under which it was started, links kept; resolving it again tells whether the installed
+    /// executable is another one by now.
+    pub invoked_as: Option<PathBuf>,
+    /// Its config file, where it read one.
+    pub config_path: Option<PathBuf>,
+    /// The SHA-256 of that file as it was read, in hexadecimal.
+    pub config_digest: Option<String>,
+    /// The dashboard's last good answer.
+    pub last_heartbeat_at: Option<Timestamp>,
+}
+
+impl Record for RunningAgent {
+    const KIND: &'static str = "agent record";
+}
+
+/// `commands/<id>/accepted.json`: a command other than a switch was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandAccepted {
+    /// The record's format.
+    pub format: u32,
+    /// The command.
+    pub id: CommandId,
+    /// The verb, as it was sent.
+    pub verb: String,
+    /// When.
+    pub accepted_at: Timestamp,
+    /// The agent process that took it.
+    pub accepted_by: ProcessIdentity,
+}
+
+impl Record for CommandAccepted {
+    const KIND: &'static str = "accepted command";
+}
+
+/// `commands/<id>/answered.json`: what the dashboard is to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandAnswered {
+    /// The record's format.
+    pub format: u32,
+    /// The command.
+    pub id: CommandId,
+    /// The answer.
+    pub answer: CommandAnswer,
+}
+
+impl Record for CommandAnswered {
+    const KIND: &'static str = "answered command";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_have_one_spelling() {
+        let ids: Vec<SwitchId> = (0..100).map(|_| SwitchId::generate()).collect();
+        let mut sorted = ids.clone();
+        sorted.sort();
+        assert_eq!(ids, sorted);
+        let text = ids[0].to_string();
+        assert_eq!(text.parse::<SwitchId>().unwrap(), ids[0]);
+        assert!(text.to_uppercase().parse::<SwitchId>().is_err());
+        assert!(format!("{{{text}}}").parse::<SwitchId>().is_err());
+        assert!("../x".parse::<SwitchId>().is_err());
+    }
+
+    #[test]
+    fn a_result_that_contradicts_itself_is_not_a_result() {
+        let of = |outcome, exit_code, signal| SwitchResult {
+            format: FORMAT,
+            id: SwitchId::generate(),
+            outcome,
+            exit_code,
+            signal,
+            started_at: Timestamp::UNIX_EPOCH,
+            finished_at: Timestamp::UNIX_EPOCH,
+            duration_ms: 0,
+            argv: Vec::new(),
+            initiator: Initiator::User,
+            generation_before: None,
+            generation_after: None,
+            activation: Activation::Unknown,
+            output_bytes: 0,
+            output_tail: String::new(),
+            wrapper_version: "1".to_owned(),
+            host: "h".to_owned(),
+            note: None,
+        };
+        for (outcome, exit_code, signal, sound) in [
+            (Outcome::Succeeded, Some(0), None, true),
+            (Outcome::Succeeded, Some(1), None, false),
+            (Outcome::Succeeded, None, None, false),
+            (Outcome::Succeeded, Some(0), Some(9), false),
+            (Outcome::Failed, Some(1), None, true),
+            (Outcome::Failed, None, Some(9), true),
+            (Outcome::Failed, Some(0), None, false),
+            (Outcome::TimedOut, None, Some(15), true),
+            (Outcome::TimedOut, Some(0), None, true),
+            (Outcome::Cancelled, Some(130), None, true),
+            (Outcome::Interrupted, None, None, true),
+            (Outcome::Interrupted, Some(0), None, false),
+            (Outcome::NotStarted, None, None, true),
+            (Outcome::NotStarted, None, Some(9), false),
+        ] {
+            assert_eq!(
+                of(outcome, exit_code, signal).check().is_ok(),
+                sound,
+                "{outcome} {exit_code:?} {signal:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Closing a switch whose wrapper did not: nobody started it, or it was killed.
+//!
+//! Agent and wrapper both may do it, whichever sees it first; the switch lock makes them take turns, and a result is
+//! written once, so the second finds the first one's.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use super::{
+    atomic::{self, WriteError},
+    lock::Lock,
+    read::{self, Found},
+    records::{FORMAT, Initiator, Outcome, Started, SwitchResult},
+    store::{Entry, Journal, JournalError},
+};
+use crate::{
+    home_manager::HomeManagerLinks,
+    output_tail::{self, Redactor},
+    process,
+};
+
+/// How long what a dead home-manager has left behind may finish by itself.
+pub const REMAINS_MAY_FINISH: Duration = Duration::from_secs(10);
+
+/// How long it has between SIGTERM and SIGKILL.
+pub const REMAINS_GRACE: Duration = Duration::from_secs(5);
+
+/// Time between two looks at it.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the one who closes knows.
+#[derive(Debug, Clone)]
+pub struct Closer {
+    /// Its version, for the result.
+    pub version: String,
+    /// The host's name.
+    pub host: String,
+    /// Where home-manager keeps its links.
+    pub links: HomeManagerLinks,
+    /// What must not get into a result.
+    pub redactor: Redactor,
+}
+
+impl Closer {
+    /// Writes down that a switch was not started, and why. Only for one who holds the switch lock, or who has taken
+    /// the request itself and handed it to nobody: else its wrapper could be starting at this moment.
+    pub fn close_not_started(
+        &self,
+        journal: &Journal,
+        entry: &Entry,
+        why: &str,
+    ) -> Result<(), JournalError> {
+        let result = self.result(journal, entry, Outcome::NotStarted, why.to_owned());
+        write_result(journal, &result)
+    }
+
+    /// Writes down that a switch was interrupted. Broken files of it are set aside, and the result says so.
+    pub fn close_interrupted(
+        &self,
+        journal: &Journal,
+        entry: &Entry,
+        _under: &Lock,
+    ) -> Result<(), JournalError> {
+        let mut note =
+            "the wrapper was killed before it could see how home-manager ended".to_owned();
+        for (path, trouble) in broken_files(journal, entry) {
+            let aside = set_aside(&path)?;
+            let aside = aside.display();
+            note = format!(
+                "{note}; {} could not be read ({trouble}) and is now {aside}",
+                path.display()
+            );
+        }
+        let result = self.result(journal, entry, Outcome::Interrupted, note);
+        write_result(journal, &result)
+    }
+
+    fn result(
+        &self,
+        journal: &Journal,
+        entry: &Entry,
+        outcome: Outcome,
+        note: String,
+    ) -> SwitchResult {
+        let now = Timestamp::now();
+        let request = entry.request.as_present();
+        let started = entry.started.as_present();
+        let log = journal.directory().switch(entry.id).output_log();
+        // A log that cannot be read must not keep the result from being written; the note says it.
+        let (output_tail, output_bytes, note) = match output_tail::of_file(&log, &self.redactor) {
+            Ok((tail, bytes)) => (tail, bytes, note),
+            Err(error) => (String::new(), 0, format!("{note}; the output cannot be read: {error}")),
+        };
+        let generations = self.links.read();
+        let began = started
+            .map(|started| started.started_at)
+            .or_else(|| request.map(|request| request.requested_at))
+            .unwrap_or(now);
+        SwitchResult {
+            format: FORMAT,
+            id: entry.id,
+            outcome,
+            exit_code: None,
+            signal: None,
+            started_at: began,
+            finished_at: now,
+            // Nobody measured it: the wall clock is the best there is, and it may have jumped.
+            duration_ms: elapsed_ms(started, now),
+            argv: request.map(|request| request.argv.clone()).unwrap_or_default(),
+            initiator: request.map_or(Initiator::Agent, |request| request.initiator),
+            generation_before: started.and_then(|started| started.generation_before.clone()),
+            generation_after: generations.profile.clone(),
+            activation: generations.activation(),
+            output_bytes,
+            output_tail,
+            wrapper_version: self.version.clone(),
+            host: self.host.clone(),
+            note: Some(note),
+        }
+    }
+}
+
+fn elapsed_ms(started: Option<&Started>, now: Timestamp) -> u64 {
+    started
+        .map(|started| now.duration_since(started.started_at).as_millis())
+        .and_then(|elapsed| u64::try_from(elapsed).ok())
+        .unwrap_or(0)
+}
+
+fn write_result(journal: &Journal, result: &SwitchResult) -> Result<(), JournalError> {
+    let directory = journal.directory().switch(result.id);
+    match atomic::create_once(&directory.result(), result) {
+        // Somebody else closed it first: then it is closed.
+        Ok(()) | Err(WriteError::AlreadyThere { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match fs::remove_file(directory.reserve()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => {
+            Err(JournalError::Directory { action: "remove", path: directory.reserve(), source })
+        }
+    }
+}
+
+fn broken_files(journal: &Journal, entry: &Entry) -> Vec<(PathBuf, String)> {
+    let directory = journal.directory().switch(entry.id);
+    [
+        (directory.request(), entry.request.trouble()),
+        (directory.started(), entry.started.trouble()),
+        (directory.result(), entry.result.trouble()),
+    ]
+    .into_iter()
+    .filter_map(|(path, trouble)| trouble.map(|trouble| (path, trouble)))
+    .collect()
+}
+
+fn set_aside(path: &std::path::Path) -> Result<PathBuf, JournalError> {
+    read::set_aside(path).map_err(|source| JournalError::Directory {
+        action: "set aside",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Ends what a dead home-manager has left behind of its process group: it may finish for
+/// [`REMAINS_MAY_FINISH`], then it is asked to end, then it is ended. Blocks for at most the sum of the two limits.
+pub fn end_remains(entry: &Entry, _under: &Lock) -> Result<(), JournalError> {
+    let Found::Present(started) = &entry.started else { return Ok(()) };
+    if wait_until_gone(started, REMAINS_MAY_FINISH)? {
+        return Ok(());
+    }
+    process::signal_group(&started.child, Signal::TERM)?;
+    if wait_until_gone(started, REMAINS_GRACE)? {
+        return Ok(());
+    }
+    process::signal_group(&started.child, Signal::KILL)?;
+    Ok(())
+}
+
+fn wait_until_gone(started: &Started, limit: Duration) -> Result<bool, JournalError> {
+    let deadline = Instant::now() + limit;
+    while process::group_runs(&started.child)? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(true)
+}

@@ -1,0 +1,80 @@
+//! Which switches may go: the newest stay, and nothing goes that the dashboard has not answered for.
+
+use super::records::SwitchId;
+
+/// How many switches stay at most.
+pub const MAX_SWITCHES: usize = 50;
+
+/// How much disk they may take together, in bytes.
+pub const MAX_BYTES: u64 = 200 * 1024 * 1024;
+
+/// A switch as far as keeping it is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The switch.
+    pub id: SwitchId,
+    /// What it takes on disk.
+    pub bytes: u64,
+    /// Whether the dashboard has taken or refused its result, so that nothing is lost with it.
+    pub is_closed: bool,
+}
+
+/// The switches to remove, oldest first, given all that there are. The newest always stays.
+pub fn to_prune(all: &[Kept]) -> Vec<SwitchId> {
+    let mut by_age = all.to_vec();
+    by_age.sort_by_key(|kept| kept.id);
+    let mut count = by_age.len();
+    let mut bytes: u64 = by_age.iter().map(|kept| kept.bytes).sum();
+    let mut pruned = Vec::new();
+    by_age.pop();
+    for kept in by_age {
+        if count <= MAX_SWITCHES && bytes <= MAX_BYTES {
+            break;
+        }
+        if kept.is_closed {
+            count -= 1;
+            bytes -= kept.bytes;
+            pruned.push(kept.id);
+        }
+    }
+    pruned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn switches(number: usize, bytes: u64, is_closed: bool) -> Vec<Kept> {
+        (0..number).map(|_| Kept { id: SwitchId::generate(), bytes, is_closed }).collect()
+    }
+
+    #[test]
+    fn within_the_limits_all_stay() {
+        assert_eq!(to_prune(&[]), []);
+        assert_eq!(to_prune(&switches(MAX_SWITCHES, 1024, true)), []);
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let all = switches(MAX_SWITCHES + 3, 1, true);
+        let expected: Vec<_> = all.iter().take(3).map(|kept| kept.id).collect();
+        let mut shuffled = all;
+        shuffled.reverse();
+        assert_eq!(to_prune(&shuffled), expected);
+    }
+
+    #[test]
+    fn what_was_not_reported_stays() {
+        assert_eq!(to_prune(&switches(3 * MAX_SWITCHES, MAX_BYTES, false)), []);
+        let mut all = switches(MAX_SWITCHES + 2, 1, true);
+        all[0].is_closed = false;
+        assert_eq!(to_prune(&all), [all[1].id, all[2].id]);
+    }
+
+    #[test]
+    fn size_counts_too_but_the_newest_stays() {
+        let all = switches(3, MAX_BYTES, true);
+        assert_eq!(to_prune(&all), [all[0].id, all[1].id]);
+        assert_eq!(to_prune(&all[2..]), []);
+    }
+}

@@ -1,0 +1,309 @@
+//! The switches of one state directory, as records and as snapshots for the lifecycle.
+//!
+//! Accepting is here; closing what was cut short is in [`super::recovery`]. Nothing here decides anything.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use super::{
+    atomic::{self, WriteError},
+    lock::LockState,
+    read::{self, Found},
+    records::{
+        CommandAccepted, CommandAnswered, Refused, Reload, Reported, Request, Started, SwitchId,
+        SwitchResult,
+    },
+    retention::{self, Kept},
+};
+use crate::{
+    lifecycle::{self, ChildView, LockView, Mark, Phase, Snapshot},
+    process::{self, AskError},
+    state_dir::StateDir,
+    wire::fields::CommandId,
+};
+
+/// Why the journal cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A directory of it cannot be used.
+    #[error("cannot {action} {}", path.display())]
+    Directory {
+        /// What was tried.
+        action: &'static str,
+        /// On which directory.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A record cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The system does not tell which processes run.
+    #[error(transparent)]
+    Processes(#[from] AskError),
+}
+
+/// All that the journal says about one switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The switch.
+    pub id: SwitchId,
+    /// The intent.
+    pub request: Found<Request>,
+    /// home-manager's process.
+    pub started: Found<Started>,
+    /// How it ended.
+    pub result: Found<SwitchResult>,
+    /// What was done to the agent's job.
+    pub reload: Found<Reload>,
+    /// The dashboard took it.
+    pub reported: Found<Reported>,
+    /// The dashboard will never take it.
+    pub refused: Found<Refused>,
+}
+
+/// All that the journal says about one command other than a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandEntry {
+    /// The command.
+    pub id: CommandId,
+    /// It was taken.
+    pub accepted: Found<CommandAccepted>,
+    /// What the dashboard is to be told.
+    pub answered: Found<CommandAnswered>,
+    /// The dashboard has answered for good.
+    pub is_closed: bool,
+}
+
+/// The journal of one state directory.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    directory: StateDir,
+}
+
+impl Journal {
+    /// The journal in this directory.
+    pub const fn new(directory: StateDir) -> Self {
+        Self { directory }
+    }
+
+    /// The directory.
+    pub const fn directory(&self) -> &StateDir {
+        &self.directory
+    }
+
+    /// All switches, oldest first. Names that are no switch ids are passed over.
+    pub fn switch_ids(&self) -> Result<Vec<SwitchId>, JournalError> {
+        names_in(&self.directory.switches())
+    }
+
+    /// The switches that have no result yet, or a broken one, oldest first.
+    pub fn unfinished(&self) -> Result<Vec<Entry>, JournalError> {
+        let result_of = |id| read::read::<SwitchResult>(&self.directory.switch(id).result());
+        let ids = self.switch_ids()?.into_iter();
+        Ok(ids
+            .filter(|id| result_of(*id).present().is_none())
+            .map(|id| self.entry(id))
+            .collect())
+    }
+
+    /// All commands other than switches, in no particular order.
+    pub fn command_ids(&self) -> Result<Vec<CommandId>, JournalError> {
+        names_in(&self.directory.commands())
+    }
+
+    /// What the journal says about a switch.
+    pub fn entry(&self, id: SwitchId) -> Entry {
+        let directory = self.directory.switch(id);
+        Entry {
+            id,
+            request: read::read(&directory.request()),
+            started: read::read(&directory.started()),
+            result: read::read(&directory.result()),
+            reload: read::read(&directory.reload()),
+            reported: read::read(&directory.reported()),
+            refused: read::read(&directory.refused()),
+        }
+    }
+
+    /// What the journal says about a command other than a switch.
+    pub fn command(&self, id: &CommandId) -> CommandEntry {
+        let directory = self.directory.command(id);
+        CommandEntry {
+            id: id.clone(),
+            accepted: read::read(&directory.accepted()),
+            answered: read::read(&directory.answered()),
+            is_closed: directory.reported().exists() || directory.refused().exists(),
+        }
+    }
+
+    /// Where a switch stands, given who holds the switch lock.
+    pub fn phase(&self, entry: &Entry, lock: &LockState) -> Result<Phase, JournalError> {
+        Ok(lifecycle::phase(self.snapshot(entry, lock_view(lock, entry.id))?))
+    }
+
+    /// As [`Self::phase`], for the one who holds the switch lock: to them it is free.
+    pub fn phase_under_lock(&self, entry: &Entry) -> Result<Phase, JournalError> {
+        Ok(lifecycle::phase(self.snapshot(entry, LockView::Free)?))
+    }
+
+    fn snapshot(&self, entry: &Entry, lock: LockView) -> Result<Snapshot, JournalError> {
+        let directory = self.directory.switch(entry.id);
+        Ok(Snapshot {
+            request: mark(&entry.request),
+            started: mark(&entry.started),
+            result: mark(&entry.result),
+            reload: mark(&entry.reload),
+            is_answered: directory.reported().exists() || directory.refused().exists(),
+            lock,
+            child: child_of(entry)?,
+        })
+    }
+
+    /// Writes the intent down. The request's directory is made here.
+    pub fn accept(&self, request: &Request) -> Result<(), JournalError> {
+        let directory = self.directory.switch(request.id);
+        make_directory(directory.root())?;
+        Ok(atomic::create_once(&directory.request(), request)?)
+    }
+
+    /// Writes down that a command other than a switch was taken. Taking it again changes nothing.
+    pub fn accept_command(&self, accepted: &CommandAccepted) -> Result<(), JournalError> {
+        let directory = self.directory.command(&accepted.id);
+        make_directory(directory.root())?;
+        match atomic::create_once(&directory.accepted(), accepted) {
+            Ok(()) | Err(WriteError::AlreadyThere { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The switch that a dashboard's command has become, if it was seen before.
+    pub fn switch_of_command(&self, command: &CommandId) -> Result<Option<SwitchId>, JournalError> {
+        let asked_for = |id: &SwitchId| {
+            read::read::<Request>(&self.directory.switch(*id).request())
+                .present()
+                .and_then(|request| request.command_id)
+                .is_some_and(|id| id == *command)
+        };
+        Ok(self.switch_ids()?.into_iter().rev().find(asked_for))
+    }
+
+    /// Removes what need not be kept, and says which switches went.
+    pub fn prune(&self) -> Result<Vec<SwitchId>, JournalError> {
+        let all: Vec<Kept> = self.switch_ids()?.into_iter().map(|id| self.kept(id)).collect();
+        let pruned = retention::to_prune(&all);
+        for id in &pruned {
+            let root = self.directory.switch(*id).root().to_owned();
+            remove_tree(&root)?;
+        }
+        self.prune_commands()?;
+        Ok(pruned)
+    }
+
+    fn kept(&self, id: SwitchId) -> Kept {
+        let directory = self.directory.switch(id);
+        let has_result = read::read::<SwitchResult>(&directory.result()).present().is_some();
+        let is_answered = directory.reported().exists() || directory.refused().exists();
+        Kept { id, bytes: bytes_in(directory.root()), is_closed: has_result && is_answered }
+    }
+
+    /// A closed command is only kept to answer the same id again; a week is longer than any dashboard repeats itself,
+    /// and one that sends new commands without end does not fill the disk.
+    fn prune_commands(&self) -> Result<(), JournalError> {
+        const KEPT_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+        const MAX_KEPT: usize = 500;
+        let now = jiff::Timestamp::now();
+        let mut closed: Vec<(Option<jiff::Timestamp>, CommandId)> = self
+            .command_ids()?
+            .into_iter()
+            .map(|id| self.command(&id))
+            .filter(|entry| entry.is_closed)
+            .map(|entry| (entry.accepted.present().map(|accepted| accepted.accepted_at), entry.id))
+            .collect();
+        closed.sort();
+        let surplus = closed.len().saturating_sub(MAX_KEPT);
+        for (index, (accepted_at, id)) in closed.iter().enumerate() {
+            let is_old = accepted_at.is_none_or(|at| now.duration_since(at) > KEPT_FOR);
+            if index < surplus || is_old {
+                remove_tree(self.directory.command(id).root())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn names_in<T: FromStr + Ord>(directory: &Path) -> Result<Vec<T>, JournalError> {
+    let failed =
+        |source| JournalError::Directory { action: "read", path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let is_directory = entry.file_type().map_err(failed)?.is_dir();
+        let name = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        names.extend(name.filter(|_| is_directory));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn make_directory(path: &Path) -> Result<(), JournalError> {
+    let failed =
+        |source| JournalError::Directory { action: "create", path: path.to_owned(), source };
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => atomic::sync_directory_of(path).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), JournalError> {
+    fs::remove_dir_all(path).map_err(|source| JournalError::Directory {
+        action: "remove",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn bytes_in(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
+}
+
+const fn mark<R>(found: &Found<R>) -> Mark {
+    match found {
+        Found::Absent => Mark::Absent,
+        Found::Present(_) => Mark::Present,
+        Found::Unreadable { .. } | Found::TooNew { .. } => Mark::Broken,
+    }
+}
+
+fn lock_view(lock: &LockState, id: SwitchId) -> LockView {
+    match lock {
+        LockState::Free => LockView::Free,
+        LockState::Held(Some(holder)) if holder.switch == id => LockView::HeldByThis,
+        LockState::Held(_) => LockView::HeldByOther,
+    }
+}
+
+fn child_of(entry: &Entry) -> Result<ChildView, AskError> {
+    let Some(started) = entry.started.as_present() else { return Ok(ChildView::Gone) };
+    if started.boot_id != process::boot_id()? {
+        return Ok(ChildView::Gone);
+    }
+    if started.child.is_alive()? {
+        return Ok(ChildView::Alive);
+    }
+    let remains = process::group_runs(&started.child)?;
+    Ok(if remains { ChildView::RemainsOnly } else { ChildView::Gone })
+}

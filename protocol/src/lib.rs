@@ -1,0 +1,21 @@
+//! What NixFleet's programs say to each other, and the decisions that follow from it.
+//!
+//! - [`wire`]: the HTTP messages between agent and dashboard.
+//! - [`journal`]: the files between agent and `nixfleet-switch`, how they are written and read.
+//! - [`home_manager`]: home-manager's own links.
+//! - [`lifecycle`]: where a switch stands and what is to be done about it; pure.
+//! - [`state_dir`]: the only place that knows file names.
+//! - [`config_file`]: the TOML file that agent and `nixfleet-switch` share.
+//! - [`process`]: which process is meant by a pid, and whether it is still there.
+//! - [`external`]: the one door to other programs that are asked something.
+//! - [`output_tail`]: the end of an output, made fit for a result: no control characters, no secrets.
+
+pub mod config_file;
+pub mod external;
+pub mod home_manager;
+pub mod journal;
+pub mod lifecycle;
+pub mod output_tail;
+pub mod process;
+pub mod state_dir;
+pub mod wire;

@@ -1,0 +1,225 @@
+//! Which process is meant by a pid, and whether it is still there.
+//!
+//! A pid alone is reused; a pid with its start time is not. Linux tells both in `/proc`; macOS has no `/proc`, and
+//! `/bin/ps` tells there. Which of the two is asked is found out at run time.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde::{Deserialize, Serialize};
+
+use crate::external::{self, ExternalError};
+
+/// How long `ps` and `sysctl` may take.
+const ASKING_LIMIT: Duration = Duration::from_secs(5);
+
+/// A process, told apart from a later one with the same pid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// The pid.
+    pub pid: u32,
+    /// When it was started, in the system's own words: clock ticks since boot on Linux, a date in UTC on macOS. Only
+    /// good for comparing within one boot.
+    pub start: String,
+}
+
+/// What is known of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    start: String,
+    group: u32,
+    is_zombie: bool,
+}
+
+/// The process was looked for and the system did not tell.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot find out which processes run")]
+pub struct AskError(#[source] ExternalError);
+
+impl ProcessIdentity {
+    /// This process.
+    pub fn current() -> Result<Self, AskError> {
+        let pid = std::process::id();
+        Ok(Self::of(pid)?.unwrap_or_else(|| Self { pid, start: String::new() }))
+    }
+
+    /// The process that has this pid now, if there is one.
+    pub fn of(pid: u32) -> Result<Option<Self>, AskError> {
+        Ok(look_at(pid)?.map(|seen| Self { pid, start: seen.start }))
+    }
+
+    /// Whether this very process still runs. One that has ended but was not waited for does not.
+    pub fn is_alive(&self) -> Result<bool, AskError> {
+        Ok(look_at(self.pid)?.is_some_and(|seen| seen.start == self.start && !seen.is_zombie))
+    }
+
+    /// Sends a signal to this very process; `false` if it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<bool, AskError> {
+        Ok(self.is_alive()?
+            && as_pid(self.pid).is_some_and(|pid| kill_process(pid, signal).is_ok()))
+    }
+}
+
+/// Whether anything runs in the process group that this process led. The leader itself may be gone.
+pub fn group_runs(leader: &ProcessIdentity) -> Result<bool, AskError> {
+    // The group's number stays taken while it has members, so another process with that pid and another start time
+    // means that the whole group is gone.
+    if let Some(seen) = look_at(leader.pid)?
+        && seen.start != leader.start
+    {
+        return Ok(false);
+    }
+    Ok(all_processes()?.iter().any(|seen| seen.group == leader.pid && !seen.is_zombie))
+}
+
+/// Sends a signal to the process group that this process led; `false` if nothing of it runs.
+pub fn signal_group(leader: &ProcessIdentity, signal: Signal) -> Result<bool, AskError> {
+    Ok(group_runs(leader)?
+        && as_pid(leader.pid).is_some_and(|group| kill_process_group(group, signal).is_ok()))
+}
+
+fn as_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// The id of this boot; the same string until the machine is started again.
+pub fn boot_id() -> Result<String, AskError> {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(known.clone());
+    }
+    let told = match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(told) => told,
+        Err(_no_proc) => ask("/usr/sbin/sysctl", &["-n", "kern.bootsessionuuid"])?,
+    };
+    Ok(BOOT_ID.get_or_init(|| told.trim().to_owned()).clone())
+}
+
+fn has_proc() -> bool {
+    Path::new("/proc/self/stat").exists()
+}
+
+fn look_at(pid: u32) -> Result<Option<Seen>, AskError> {
+    if has_proc() {
+        return Ok(fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()
+            .as_deref()
+            .and_then(from_stat));
+    }
+    let lines = ask("/bin/ps", &["-o", "pgid=,stat=,lstart=", "-p", &pid.to_string()])?;
+    Ok(lines.lines().find_map(from_ps))
+}
+
+fn all_processes() -> Result<Vec<Seen>, AskError> {
+    if has_proc() {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        return Ok(entries
+            .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+            .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+            .filter_map(|line| from_stat(&line))
+            .collect());
+    }
+    let lines = ask("/bin/ps", &["-A", "-o", "pgid=,stat=,lstart="])?;
+    Ok(lines.lines().filter_map(from_ps).collect())
+}
+
+fn ask(program: &str, arguments: &[&str]) -> Result<String, AskError> {
+    let mut command = Command::new(program);
+    // The date must not change its spelling with the user's language or travel with the time zone.
+    command.args(arguments).env("LC_ALL", "C").env("TZ", "UTC").stdin(Stdio::null());
+    // `ps` exits 1 for a pid that is not there: what it printed is the answer.
+    external::run(&mut command, ASKING_LIMIT).map(|ended| ended.stdout).map_err(AskError)
+}
+
+/// A line of `/proc/PID/stat` (proc_pid_stat(5)): the name stands in parentheses and may hold spaces and parentheses.
+fn from_stat(line: &str) -> Option<Seen> {
+    let after_name = line.get(line.rfind(')')? + 1..)?;
+    let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
+    Some(Seen {
+        is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        group: fields.get(2)?.parse().ok()?,
+        start: (*fields.get(19)?).to_owned(),
+    })
+}
+
+/// A line of `ps -o pgid=,stat=,lstart=`.
+fn from_ps(line: &str) -> Option<Seen> {
+    let mut fields = line.split_ascii_whitespace();
+    let group = fields.next()?.parse().ok()?;
+    let is_zombie = fields.next()?.starts_with('Z');
+    let start = fields.collect::<Vec<_>>().join(" ");
+    (!start.is_empty()).then_some(Seen { start, group, is_zombie })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+
+    use super::*;
+
+    #[test]
+    fn stat_lines_are_read_whatever_the_name() {
+        let rest = "S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 424242 1 2 3";
+        for name in ["sh", "a b", "a) Z 1 2", "((("] {
+            let seen = from_stat(&format!("77 ({name}) {rest}")).unwrap();
+            assert_eq!(
+                seen,
+                Seen { start: "424242".to_owned(), group: 77, is_zombie: false },
+                "{name}"
+            );
+        }
+        assert!(from_stat("77 (sh) Z 1 77").is_none());
+        assert!(from_stat("").is_none());
+    }
+
+    #[test]
+    fn ps_lines_are_read() {
+        assert_eq!(
+            from_ps("  501 Ss+  Mon Nov 23 01:02:03 2026    "),
+            Some(Seen {
+                start: "Mon Nov 23 01:02:03 2026".to_owned(),
+                group: 501,
+                is_zombie: false
+            })
+        );
+        assert!(from_ps("501 Z Mon Nov 23 01:02:03 2026").unwrap().is_zombie);
+        assert_eq!(from_ps(""), None);
+    }
+
+    #[test]
+    fn a_process_is_itself_until_it_ends() {
+        let me = ProcessIdentity::current().unwrap();
+        assert!(me.is_alive().unwrap());
+        let impostor = ProcessIdentity { start: "other".to_owned(), ..me };
+        assert!(!impostor.is_alive().unwrap());
+
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let identity = ProcessIdentity::of(child.id()).unwrap().unwrap();
+        assert!(identity.is_alive().unwrap());
+        assert!(group_runs(&identity).unwrap());
+        assert!(identity.signal(Signal::KILL).unwrap());
+        // Not waited for yet: gone all the same, as soon as it has died.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while identity.is_alive().unwrap() {
+            assert!(std::time::Instant::now() < deadline, "it does not die");
+            std::thread::yield_now();
+        }
+        assert!(!group_runs(&identity).unwrap());
+        child.wait().unwrap();
+        assert!(!identity.is_alive().unwrap());
+        assert!(!identity.signal(Signal::KILL).unwrap());
+    }
+
+    #[test]
+    fn the_boot_has_an_id_that_stays() {
+        let first = boot_id().unwrap();
+        assert!(!first.is_empty());
+        assert_eq!(first, boot_id().unwrap());
+    }
+}
