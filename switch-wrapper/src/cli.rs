@@ -1,0 +1,249 @@
+//! The command line: own verbs first, everything else is home-manager's.
+
+use std::{
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use nixfleet_protocol::journal::records::SwitchId;
+
+use crate::{
+    settings::parse_duration,
+    switch::{Options, Patience, child},
+};
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// A switch that somebody typed.
+    Switch { arguments: Vec<OsString>, options: Options },
+    /// One of our own verbs.
+    Own(Verb),
+    /// The child at the gate.
+    Gate(Vec<OsString>),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nixfleet-switch                           switch, as `home-manager switch` would
+  nixfleet-switch --flake .#me@laptop       with home-manager's own arguments
+  nixfleet-switch --wait=10min --flake .    wait for a switch that is running
+  nixfleet-switch --timeout=30min           end home-manager after half an hour
+  nixfleet-switch history                   what was switched, and how it ended
+  nixfleet-switch logs                      the output of the last switch
+
+Everything that is not listed above is passed to `home-manager switch` as it is; what follows `--` always is.";
+
+/// Runs `home-manager switch`, keeps its true result, and brings the NixFleet agent back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nixfleet-switch",
+    version,
+    after_help = EXAMPLES,
+    override_usage = "nixfleet-switch [--wait[=DURATION]] [--timeout=DURATION] [HOME-MANAGER-ARGUMENTS]...\n       nixfleet-switch <COMMAND>",
+    disable_help_subcommand = true
+)]
+struct CommandLine {
+    /// Wait for a switch that is running instead of giving up with exit code 75
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "DURATION", value_parser = duration, default_missing_value = "")]
+    wait: Option<Wait>,
+
+    /// End home-manager after this time [default: 60min]
+    #[arg(long, require_equals = true, value_name = "DURATION", value_parser = limit)]
+    timeout: Option<Duration>,
+
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// The parsed `--wait`.
+#[derive(Debug, Clone, Copy)]
+struct Wait(Patience);
+
+/// Our own verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Say whether a switch is running, how the last one ended, and how the agent is
+    Status(Output),
+    /// List past switches, newest first
+    History(History),
+    /// Print the output of a switch: the last one, or the one with this id
+    Logs(Logs),
+    /// Bring the agent's job to where it should be
+    EnsureAgent(EnsureAgent),
+    /// Run a switch that the agent has accepted
+    #[command(hide = true)]
+    Run(Run),
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// How many switches at most
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER")]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The switch, as `history` names it; the beginning of the id is enough
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `ensure-agent`.
+#[derive(Debug, Args)]
+pub(crate) struct EnsureAgent {
+    /// The switch that is the reason, so that it is written down with it
+    #[arg(long, hide = true, value_name = "ID")]
+    pub(crate) switch: Option<SwitchId>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The switch
+    pub(crate) id: SwitchId,
+    /// This process has a systemd scope of its own already
+    #[arg(long = "in-own-scope", hide = true)]
+    pub(crate) in_own_scope: bool,
+}
+
+/// Reads the command line. `Err` is clap's own answer: an error, or the text of `--help`.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
+    if child::is_child(&arguments) {
+        return Ok(Task::Gate(arguments.into_iter().skip(1).collect()));
+    }
+    if arguments.first().is_some_and(|first| is_own_verb(first)) {
+        let line = CommandLine::try_parse_from(with_name(arguments))?;
+        return match line.verb {
+            Some(verb) => Ok(Task::Own(verb)),
+            None => Ok(switch(&line, Vec::new())),
+        };
+    }
+    let (own, home_manager) = split(arguments);
+    let line = CommandLine::try_parse_from(with_name(own))?;
+    Ok(switch(&line, home_manager))
+}
+
+fn switch(line: &CommandLine, arguments: Vec<OsString>) -> Task {
+    let patience = line.wait.map_or(Patience::None, |Wait(patience)| patience);
+    Task::Switch { arguments, options: Options { patience, timeout: line.timeout } }
+}
+
+fn with_name(arguments: Vec<OsString>) -> impl Iterator<Item = OsString> {
+    [OsString::from("nixfleet-switch")].into_iter().chain(arguments)
+}
+
+fn is_own_verb(word: &OsStr) -> bool {
+    CommandLine::command().get_subcommands().any(|verb| word == OsStr::new(verb.get_name()))
+}
+
+/// Takes our own flags out of home-manager's arguments. Each is one word, so none can be the value of another.
+fn split(arguments: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    let mut own = Vec::new();
+    let mut home_manager = Vec::new();
+    let mut rest = arguments.into_iter();
+    for argument in rest.by_ref() {
+        if argument == OsStr::new("--") {
+            break;
+        }
+        if is_own_flag(&argument) { own.push(argument) } else { home_manager.push(argument) }
+    }
+    home_manager.extend(rest);
+    (own, home_manager)
+}
+
+fn is_own_flag(argument: &OsStr) -> bool {
+    let Some(text) = argument.to_str() else { return false };
+    let name = text.split('=').next().unwrap_or_default();
+    matches!(name, "--wait" | "--timeout") || matches!(text, "--help" | "-h" | "--version")
+}
+
+fn duration(text: &str) -> Result<Wait, String> {
+    if text.is_empty() {
+        return Ok(Wait(Patience::Endless));
+    }
+    limit(text).map(|limit| Wait(Patience::For(limit)))
+}
+
+fn limit(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "give a duration such as `90s`, `45min` or `2h`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Task, clap::Error> {
+        parse(arguments.iter().map(OsString::from).collect())
+    }
+
+    fn check(arguments: &[&str], home_manager: &[&str], patience: Patience, timeout: Option<u64>) {
+        let Ok(Task::Switch { arguments: passed, options }) = parsed(arguments) else {
+            panic!("{arguments:?} is no switch")
+        };
+        assert_eq!(passed, home_manager, "{arguments:?}");
+        assert_eq!(options.patience, patience, "{arguments:?}");
+        assert_eq!(options.timeout, timeout.map(Duration::from_secs), "{arguments:?}");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_home_manager_s() {
+        check(&[], &[], Patience::None, None);
+        check(
+            &["--flake", ".#me", "-b", "bak", "-n"],
+            &["--flake", ".#me", "-b", "bak", "-n"],
+            Patience::None,
+            None,
+        );
+        check(&["--wait", "--flake", "."], &["--flake", "."], Patience::Endless, None);
+        check(
+            &["--flake", ".", "--wait=90s", "--timeout=2h"],
+            &["--flake", "."],
+            Patience::For(Duration::from_secs(90)),
+            Some(7200),
+        );
+        check(&["--", "--wait", "status"], &["--wait", "status"], Patience::None, None);
+        check(&["--json"], &["--json"], Patience::None, None);
+    }
+
+    #[test]
+    fn own_verbs_come_first_and_only_first() {
+        assert!(matches!(
+            parsed(&["status", "--json"]),
+            Ok(Task::Own(Verb::Status(Output { json: true })))
+        ));
+        assert!(matches!(parsed(&["logs", "0198"]), Ok(Task::Own(Verb::Logs(_)))));
+        check(&["--flake", "status"], &["--flake", "status"], Patience::None, None);
+        assert!(parsed(&["run", "../x"]).is_err());
+        assert!(parsed(&["history", "--nonsense"]).is_err());
+    }
+
+    #[test]
+    fn a_wrong_duration_is_refused() {
+        for wrong in ["--timeout=soon", "--timeout=0s", "--wait=x", "--timeout"] {
+            assert!(parsed(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,175 @@
+//! The job's definition on disk: the plist that launchd reads at the next bootstrap, and only then.
+
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// A plist that is larger is not a job's.
+const MAX_PLIST_BYTES: u64 = 1024 * 1024;
+
+/// The definition on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OnDisk {
+    /// There is none: the agent is not installed.
+    Absent,
+    /// It cannot be used.
+    Bad(String),
+    /// It is there.
+    Good(Definition),
+}
+
+/// What of it counts here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Definition {
+    /// The program and its arguments.
+    pub(super) arguments: Vec<String>,
+    /// Where it may be loaded.
+    pub(super) domain: Domain,
+    /// When the file was written.
+    pub(super) written_at: Timestamp,
+}
+
+/// One of the two domains that a user's job can be in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Domain {
+    /// `gui/UID`: there while the user is logged in at the screen.
+    Gui,
+    /// `user/UID`.
+    User,
+}
+
+impl Domain {
+    /// Its target, as launchctl takes it.
+    pub(super) fn target(self, uid: u32) -> String {
+        match self {
+            Self::Gui => format!("gui/{uid}"),
+            Self::User => format!("user/{uid}"),
+        }
+    }
+
+    /// The other one.
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Gui => Self::User,
+            Self::User => Self::Gui,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Plist {
+    #[serde(rename = "Label")]
+    label: String,
+    #[serde(rename = "Program")]
+    program: Option<String>,
+    #[serde(rename = "ProgramArguments", default)]
+    arguments: Vec<String>,
+    #[serde(rename = "LimitLoadToSessionType")]
+    sessions: Option<Sessions>,
+}
+
+/// `LimitLoadToSessionType`: one or several. Absent means Aqua (launchd.plist(5)).
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Sessions {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Reads the definition of `label` at `path`.
+pub(super) fn read(path: &Path, label: &str) -> OnDisk {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return OnDisk::Absent,
+        Err(error) => return bad(path, &error.to_string()),
+    };
+    if !metadata.is_file() || metadata.len() > MAX_PLIST_BYTES {
+        return bad(path, "it is not a file of a plist's size");
+    }
+    let plist: Plist = match plist::from_file(path) {
+        Ok(plist) => plist,
+        Err(error) => return bad(path, &error.to_string()),
+    };
+    if plist.label != label {
+        return bad(path, &format!("its label is {:?}, not {label:?}", plist.label));
+    }
+    let arguments = if plist.arguments.is_empty() {
+        plist.program.into_iter().collect()
+    } else {
+        plist.arguments
+    };
+    if arguments.is_empty() {
+        return bad(path, "it has neither Program nor ProgramArguments");
+    }
+    let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
+    let written_at = Timestamp::new(metadata.mtime(), nanoseconds).unwrap_or(Timestamp::MIN);
+    OnDisk::Good(Definition { arguments, domain: domain(plist.sessions.as_ref()), written_at })
+}
+
+fn bad(path: &Path, why: &str) -> OnDisk {
+    OnDisk::Bad(format!("{} cannot be used: {why}", path.display()))
+}
+
+fn domain(sessions: Option<&Sessions>) -> Domain {
+    let has = |wanted: &str| match sessions {
+        None => wanted == "Aqua",
+        Some(Sessions::One(session)) => session == wanted,
+        Some(Sessions::Several(sessions)) => sessions.iter().any(|session| session == wanted),
+    };
+    if has("Background") && !has("Aqua") { Domain::User } else { Domain::Gui }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str) -> OnDisk {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.plist");
+        let text = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict>{body}</dict></plist>"#
+        );
+        fs::write(&path, text).unwrap();
+        read(&path, "com.example.agent")
+    }
+
+    const LABEL: &str = "<key>Label</key><string>com.example.agent</string>";
+    const ARGUMENTS: &str =
+        "<key>ProgramArguments</key><array><string>/bin/a</string><string>run</string></array>";
+
+    #[test]
+    fn arguments_and_domain_are_read() {
+        for (session, expected) in [
+            ("", Domain::Gui),
+            ("<key>LimitLoadToSessionType</key><string>Aqua</string>", Domain::Gui),
+            ("<key>LimitLoadToSessionType</key><string>Background</string>", Domain::User),
+            (
+                "<key>LimitLoadToSessionType</key><array><string>Background</string><string>Aqua</string></array>",
+                Domain::Gui,
+            ),
+        ] {
+            let OnDisk::Good(definition) = check(&format!("{LABEL}{ARGUMENTS}{session}")) else {
+                panic!("{session}")
+            };
+            assert_eq!(definition.arguments, ["/bin/a", "run"]);
+            assert_eq!(definition.domain, expected, "{session}");
+            assert!(definition.written_at > Timestamp::UNIX_EPOCH);
+        }
+    }
+
+    #[test]
+    fn what_is_no_job_of_ours_is_said() {
+        for (body, expected) in [
+            (ARGUMENTS.to_owned(), "Label"),
+            (LABEL.to_owned(), "neither Program"),
+            (format!("<key>Label</key><string>com.other</string>{ARGUMENTS}"), "com.other"),
+            ("<key>".to_owned(), "cannot be used"),
+        ] {
+            let OnDisk::Bad(why) = check(&body) else { panic!("{body}") };
+            assert!(why.contains(expected), "{why}");
+        }
+        assert_eq!(read(Path::new("/nonexistent/x.plist"), "x"), OnDisk::Absent);
+        assert!(matches!(read(Path::new("/tmp"), "x"), OnDisk::Bad(_)));
+    }
+}

@@ -1,0 +1,292 @@
+//! The plan as a table: what is seen and what was done on the left, the step on the right.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    journal::records::{FORMAT, RunningAgent},
+    process::ProcessIdentity,
+};
+
+use super::*;
+
+const ZERO: Duration = Duration::ZERO;
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn on_disk(domain: Domain) -> OnDisk {
+    OnDisk::Good(Definition {
+        arguments: vec!["/bin/agent".to_owned()],
+        domain,
+        written_at: Timestamp::from_second(100).unwrap(),
+    })
+}
+
+fn agent(pid: u32) -> AgentView {
+    AgentView {
+        record: RunningAgent {
+            format: FORMAT,
+            process: ProcessIdentity { pid, start: "1".to_owned() },
+            started_at: Timestamp::from_second(200).unwrap(),
+            version: "1".to_owned(),
+            exe: PathBuf::from("/bin/agent"),
+            invoked_as: None,
+            config_path: None,
+            config_digest: None,
+            last_heartbeat_at: None,
+        },
+        is_outdated: false,
+        is_new: false,
+    }
+}
+
+fn job(pid: Option<u32>) -> Job {
+    Job {
+        pid,
+        is_leaving: false,
+        arguments: Some("\t\t/bin/agent".to_owned()),
+        exit_timeout: Duration::from_secs(5),
+    }
+}
+
+fn loaded(pid: Option<u32>) -> JobView {
+    JobView::Loaded(job(pid))
+}
+
+fn leaving(pid: u32) -> JobView {
+    JobView::Loaded(Job { is_leaving: true, ..job(Some(pid)) })
+}
+
+fn seen(gui: JobView, agent: Option<AgentView>) -> Observation {
+    Observation { gui, user: JobView::NotLoaded, on_disk: on_disk(Domain::Gui), agent }
+}
+
+/// A look, and what the plan makes of it.
+fn step(observation: &Observation, memory: &mut Memory, now: Duration) -> Decision {
+    memory.saw(observation, now);
+    next(observation, memory, now)
+}
+
+fn first_step(observation: &Observation) -> Decision {
+    step(observation, &mut Memory::default(), ZERO)
+}
+
+#[track_caller]
+fn assert_end(decision: &Decision, verdict: AgentVerdict) {
+    let Decision::End(conclusion) = decision else { panic!("{decision:?}") };
+    assert_eq!(conclusion.verdict, verdict, "{}", conclusion.explanation);
+}
+
+#[test]
+fn a_healthy_agent_is_left_alone() {
+    assert_end(&first_step(&seen(loaded(Some(7)), Some(agent(7)))), AgentVerdict::Healthy);
+    let new = AgentView { is_new: true, ..agent(7) };
+    assert_end(&first_step(&seen(loaded(Some(7)), Some(new))), AgentVerdict::Back);
+}
+
+#[test]
+fn a_label_that_is_gone_is_enabled_loaded_and_started() {
+    let gone = seen(JobView::NotLoaded, None);
+    let mut memory = Memory::default();
+    assert_eq!(step(&gone, &mut memory, ZERO), Decision::Do(Step::Enable(Domain::Gui)));
+    memory.did(Step::Enable(Domain::Gui), Some(0), "", ms(5));
+    assert_eq!(step(&gone, &mut memory, ms(5)), Decision::Do(Step::Bootstrap(Domain::Gui)));
+    memory.did(Step::Bootstrap(Domain::Gui), Some(0), "", ms(10));
+    // RunAtLoad may be held back for ever; a demand start is not.
+    let pended = seen(loaded(None), None);
+    assert_eq!(step(&pended, &mut memory, ms(15)), Decision::Do(Step::Kickstart(Domain::Gui)));
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ms(20));
+    assert_eq!(step(&pended, &mut memory, ms(25)), Decision::Wait(LOOK_AGAIN));
+    let up = seen(loaded(Some(8)), None);
+    assert_eq!(step(&up, &mut memory, ms(50)), Decision::Wait(LOOK_AGAIN));
+    assert_end(
+        &step(&seen(loaded(Some(8)), Some(agent(8))), &mut memory, ms(90)),
+        AgentVerdict::Back,
+    );
+}
+
+#[test]
+fn bootstrap_is_tried_again_with_growing_waits() {
+    let gone = seen(JobView::NotLoaded, None);
+    let mut memory = Memory { enabled: true, ..Memory::default() };
+    let mut now = ZERO;
+    let mut tries = Vec::new();
+    while now < TOTAL_LIMIT {
+        match step(&gone, &mut memory, now) {
+            Decision::Do(Step::Bootstrap(Domain::Gui)) => {
+                memory.did(Step::Bootstrap(Domain::Gui), Some(5), "Input/output error", now);
+                tries.push(now);
+            }
+            Decision::Do(Step::Enable(Domain::Gui)) => {
+                memory.did(Step::Enable(Domain::Gui), Some(0), "", now);
+            }
+            Decision::Wait(wait) => now += wait.max(ms(1)),
+            other @ (Decision::Do(_) | Decision::End(_)) => panic!("{other:?}"),
+        }
+    }
+    let waits: Vec<u128> = tries
+        .windows(2)
+        .take(6)
+        .map(|pair| pair[1].checked_sub(pair[0]).unwrap().as_millis())
+        .collect();
+    assert_eq!(waits, [250, 500, 1000, 2000, 4000, 4000]);
+    assert!(*tries.last().unwrap() > Duration::from_secs(45));
+    let Decision::End(conclusion) = step(&gone, &mut memory, TOTAL_LIMIT) else { panic!() };
+    assert_eq!(conclusion.verdict, AgentVerdict::NotBack);
+    assert!(conclusion.explanation.contains("exit code 5: Input/output error"));
+}
+
+#[test]
+fn a_draining_job_is_waited_for_and_killed_only_when_overdue() {
+    let draining = seen(leaving(7), Some(agent(7)));
+    let mut memory = Memory::default();
+    assert_eq!(step(&draining, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&draining, &mut memory, ms(14_900)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&draining, &mut memory, ms(15_000)), Decision::Do(Step::Kill(7)));
+    memory.did(Step::Kill(7), None, "", ms(15_000));
+    assert_eq!(step(&draining, &mut memory, ms(15_100)), Decision::Wait(LOOK_AGAIN));
+}
+
+#[test]
+fn a_process_that_outlives_its_label_is_waited_for() {
+    let mut memory = Memory::default();
+    step(&seen(leaving(7), Some(agent(7))), &mut memory, ZERO);
+    let label_gone = seen(JobView::NotLoaded, Some(agent(7)));
+    assert_eq!(step(&label_gone, &mut memory, ms(100)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&label_gone, &mut memory, ms(15_000)), Decision::Do(Step::Kill(7)));
+    memory.did(Step::Kill(7), None, "", ms(15_000));
+    let all_gone = seen(JobView::NotLoaded, None);
+    assert_eq!(step(&all_gone, &mut memory, ms(15_100)), Decision::Do(Step::Enable(Domain::Gui)));
+}
+
+#[test]
+fn an_agent_that_was_never_the_job_s_is_not_killed() {
+    let by_hand = seen(JobView::NotLoaded, Some(agent(99)));
+    assert_eq!(first_step(&by_hand), Decision::Do(Step::Enable(Domain::Gui)));
+}
+
+#[test]
+fn an_old_definition_is_taken_out_once() {
+    let other = Job { arguments: Some("\t\t/old/agent".to_owned()), ..job(Some(7)) };
+    let stale = seen(JobView::Loaded(other), Some(agent(7)));
+    let mut memory = Memory::default();
+    assert_eq!(step(&stale, &mut memory, ZERO), Decision::Do(Step::Bootout(Domain::Gui)));
+    memory.did(Step::Bootout(Domain::Gui), Some(0), "", ms(30));
+    // bootout answers before the job is gone: no second one on top.
+    assert_eq!(step(&stale, &mut memory, ms(60)), Decision::Wait(LOOK_AGAIN));
+    // One that was silently ignored is repeated.
+    assert_eq!(step(&stale, &mut memory, ms(4030)), Decision::Do(Step::Bootout(Domain::Gui)));
+}
+
+#[test]
+fn a_file_newer_than_the_process_means_one_reload() {
+    let mut old = agent(7);
+    old.record.started_at = Timestamp::from_second(50).unwrap();
+    let before_the_file = seen(loaded(Some(7)), Some(old.clone()));
+    let mut memory = Memory::default();
+    assert_eq!(step(&before_the_file, &mut memory, ZERO), Decision::Do(Step::Bootout(Domain::Gui)));
+    memory.did(Step::Bootout(Domain::Gui), Some(0), "", ZERO);
+    old.record.process.pid = 8;
+    let still_before = seen(loaded(Some(8)), Some(old));
+    assert_end(&step(&still_before, &mut memory, ms(500)), AgentVerdict::Back);
+}
+
+#[test]
+fn an_outdated_agent_is_ended_once_and_started() {
+    let outdated = AgentView { is_outdated: true, ..agent(7) };
+    let mut memory = Memory::default();
+    let now = seen(loaded(Some(7)), Some(outdated.clone()));
+    let ask = Step::Terminate(Domain::Gui, 7);
+    assert_eq!(step(&now, &mut memory, ZERO), Decision::Do(ask));
+    memory.did(ask, Some(0), "", ZERO);
+    assert_eq!(step(&now, &mut memory, ms(50)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(
+        step(&seen(loaded(None), None), &mut memory, ms(90)),
+        Decision::Do(Step::Kickstart(Domain::Gui))
+    );
+    // Still not what is installed: it was just started, so that is as new as it gets.
+    let again = AgentView { record: agent(8).record, ..outdated };
+    assert_end(
+        &step(&seen(loaded(Some(8)), Some(again)), &mut memory, ms(200)),
+        AgentVerdict::Back,
+    );
+}
+
+#[test]
+fn an_agent_that_hangs_before_it_is_ready_is_ended() {
+    let hanging = seen(loaded(Some(7)), None);
+    let mut memory = Memory::default();
+    assert_eq!(step(&hanging, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
+    let ask = Step::Terminate(Domain::Gui, 7);
+    assert_eq!(step(&hanging, &mut memory, READY_LIMIT), Decision::Do(ask));
+    memory.did(ask, Some(0), "", READY_LIMIT);
+    assert_eq!(step(&hanging, &mut memory, READY_LIMIT + ms(100)), Decision::Wait(LOOK_AGAIN));
+    let overdue = READY_LIMIT + ms(15_000);
+    assert_eq!(step(&hanging, &mut memory, overdue), Decision::Do(Step::Kill(7)));
+}
+
+#[test]
+fn a_job_in_the_wrong_domain_is_taken_out_of_it() {
+    let observation = Observation {
+        gui: JobView::NotLoaded,
+        user: loaded(Some(7)),
+        on_disk: on_disk(Domain::Gui),
+        agent: Some(agent(7)),
+    };
+    assert_eq!(first_step(&observation), Decision::Do(Step::Bootout(Domain::User)));
+    let wants_user = Observation { on_disk: on_disk(Domain::User), ..observation };
+    assert_end(&first_step(&wants_user), AgentVerdict::Healthy);
+}
+
+#[test]
+fn without_a_gui_session_it_is_at_the_next_login() {
+    let nobody = seen(JobView::NoDomain, None);
+    assert_end(&first_step(&nobody), AgentVerdict::AtNextLogin);
+    // `print` sees the domain, `bootstrap` does not.
+    let gone = seen(JobView::NotLoaded, None);
+    let mut memory = Memory { enabled: true, ..Memory::default() };
+    for _ in 0..MAX_NO_DOMAIN {
+        memory.did(Step::Bootstrap(Domain::Gui), Some(125), "", ZERO);
+    }
+    assert_end(&step(&gone, &mut memory, ZERO), AgentVerdict::AtNextLogin);
+}
+
+#[test]
+fn what_is_not_on_disk_is_not_loaded() {
+    let with = |gui: JobView, on_disk: OnDisk, agent: Option<AgentView>| {
+        first_step(&Observation { gui, user: JobView::NotLoaded, on_disk, agent })
+    };
+    let bad = || OnDisk::Bad("it is no plist".to_owned());
+    assert_end(&with(JobView::NotLoaded, OnDisk::Absent, None), AgentVerdict::NotInstalled);
+    assert_end(&with(JobView::NoDomain, OnDisk::Absent, None), AgentVerdict::NotInstalled);
+    assert_end(&with(JobView::NotLoaded, bad(), None), AgentVerdict::NotBack);
+    assert_end(&with(loaded(Some(7)), bad(), Some(agent(7))), AgentVerdict::Healthy);
+    assert_eq!(
+        with(JobView::Unclear(String::new()), OnDisk::Absent, None),
+        Decision::Wait(LOOK_AGAIN_LATER)
+    );
+}
+
+#[test]
+fn a_launchctl_that_does_not_answer_is_waited_for_to_the_end() {
+    let unclear = seen(JobView::Unclear("it hangs".to_owned()), None);
+    let mut memory = Memory::default();
+    assert_eq!(step(&unclear, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN_LATER));
+    let Decision::End(conclusion) = step(&unclear, &mut memory, TOTAL_LIMIT) else { panic!() };
+    assert_eq!(conclusion.verdict, AgentVerdict::NotBack);
+    assert!(conclusion.explanation.contains("it hangs"));
+}
+
+#[test]
+fn a_definition_that_was_disabled_in_between_is_enabled_again() {
+    let gone = seen(JobView::NotLoaded, None);
+    let mut memory = Memory { enabled: true, ..Memory::default() };
+    // To anybody but root launchd says 5 instead of 119.
+    for code in [119, 5] {
+        memory.enabled = true;
+        memory.did(Step::Bootstrap(Domain::Gui), Some(code), "", ZERO);
+        assert_eq!(step(&gone, &mut memory, ms(10)), Decision::Do(Step::Enable(Domain::Gui)));
+    }
+}

@@ -1,0 +1,353 @@
+//! What to do next about the agent's unit under systemd. Pure, as [`super::launchd_plan`].
+
+use std::{collections::BTreeMap, time::Duration};
+
+use nixfleet_protocol::journal::records::AgentVerdict;
+
+use super::{Conclusion, READY_LIMIT, TOTAL_LIMIT, agent::AgentView};
+
+/// Time between two looks while something is under way.
+const LOOK_AGAIN: Duration = Duration::from_millis(30);
+
+/// Time between two looks when systemctl did not answer.
+const LOOK_AGAIN_LATER: Duration = Duration::from_millis(500);
+
+/// Time between two restarts: systemd's own start limit is five in ten seconds.
+const RESTART_EVERY: Duration = Duration::from_secs(5);
+
+/// The unit, as `systemctl show` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UnitView {
+    /// No such unit.
+    NotFound,
+    /// It is there.
+    Known(Unit),
+    /// systemctl did not answer in a way that can be understood.
+    Unclear(String),
+}
+
+/// What counts of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// It may not be started.
+    pub(super) is_masked: bool,
+    /// Its file has changed since systemd read it.
+    pub(super) needs_reload: bool,
+    /// `ActiveState`.
+    pub(super) state: ActiveState,
+    /// Its main process, if it has one.
+    pub(super) pid: Option<u32>,
+}
+
+/// `ActiveState` (systemd.unit(5)), as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ActiveState {
+    /// It runs.
+    Active,
+    /// It is on its way up or down.
+    Changing,
+    /// It does not run.
+    Inactive,
+    /// It does not run and systemd has given up on it.
+    Failed,
+}
+
+/// All that can be seen.
+#[derive(Debug, Clone)]
+pub(super) struct Observation {
+    /// The unit.
+    pub(super) unit: UnitView,
+    /// The agent that is up.
+    pub(super) agent: Option<AgentView>,
+}
+
+/// One step: one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Let systemd read the unit files again.
+    DaemonReload,
+    /// Forget that the unit failed.
+    ResetFailed,
+    /// Restart it.
+    Restart,
+}
+
+/// What the plan says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Take this step.
+    Do(Step),
+    /// Look again after this time.
+    Wait(Duration),
+    /// There is nothing more to do.
+    End(Conclusion),
+}
+
+/// What was done so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    acted: bool,
+    reloaded: bool,
+    reset_at: Option<Duration>,
+    restarted_at: Option<Duration>,
+    last_answer: Option<String>,
+    pid: Option<u32>,
+    pid_since: Duration,
+}
+
+impl Memory {
+    /// Takes note of what is seen.
+    pub(super) fn saw(&mut self, observation: &Observation, now: Duration) {
+        let pid = match &observation.unit {
+            UnitView::Known(unit) => unit.pid,
+            UnitView::NotFound | UnitView::Unclear(_) => None,
+        };
+        if pid.is_some() && pid != self.pid {
+            self.pid = pid;
+            self.pid_since = now;
+        }
+    }
+
+    /// Takes note of a step and of what came of it.
+    pub(super) fn did(&mut self, step: Step, said: &str, now: Duration) {
+        self.acted = true;
+        match step {
+            Step::DaemonReload => self.reloaded = true,
+            Step::ResetFailed => self.reset_at = Some(now),
+            Step::Restart => {
+                self.restarted_at = Some(now);
+                self.pid_since = now;
+                self.last_answer = Some(said.to_owned());
+            }
+        }
+    }
+}
+
+/// Reads the answer of `systemctl show`.
+pub(super) fn read_show(text: &str) -> UnitView {
+    let properties: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.split_once('=')).collect();
+    let value = |key: &str| properties.get(key).copied().unwrap_or_default();
+    let state = match value("ActiveState") {
+        "active" | "refreshing" => ActiveState::Active,
+        "activating" | "deactivating" | "reloading" | "maintenance" => ActiveState::Changing,
+        "inactive" => ActiveState::Inactive,
+        "failed" => ActiveState::Failed,
+        other => return UnitView::Unclear(format!("ActiveState is {other:?}")),
+    };
+    if value("LoadState") == "not-found" && state != ActiveState::Active {
+        return UnitView::NotFound;
+    }
+    UnitView::Known(Unit {
+        is_masked: value("LoadState") == "masked",
+        needs_reload: value("NeedDaemonReload") == "yes",
+        state,
+        pid: value("MainPID").parse().ok().filter(|pid| *pid != 0),
+    })
+}
+
+/// The next step.
+pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) -> Decision {
+    if now >= TOTAL_LIMIT {
+        return give_up(observation, memory);
+    }
+    match &observation.unit {
+        UnitView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
+        UnitView::NotFound => end(AgentVerdict::NotInstalled, "no agent is installed here"),
+        UnitView::Known(unit) if unit.is_masked => {
+            end(AgentVerdict::NotBack, "its unit is masked; `systemctl --user unmask` lifts that")
+        }
+        UnitView::Known(unit) if unit.needs_reload && !memory.reloaded => {
+            Decision::Do(Step::DaemonReload)
+        }
+        UnitView::Known(unit) => judge(unit, observation, memory, now),
+    }
+}
+
+fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration) -> Decision {
+    let agent = observation.agent.as_ref().filter(|agent| Some(agent.pid()) == unit.pid);
+    match (unit.state, agent) {
+        (ActiveState::Active, Some(agent))
+            if agent.is_outdated && memory.restarted_at.is_none() =>
+        {
+            Decision::Do(Step::Restart)
+        }
+        (ActiveState::Active, Some(agent)) => {
+            let is_back = memory.acted || agent.is_new;
+            let (verdict, word) = if is_back {
+                (AgentVerdict::Back, "is back")
+            } else {
+                (AgentVerdict::Healthy, "runs")
+            };
+            end(verdict, format!("the agent {word} (pid {})", agent.pid()))
+        }
+        (ActiveState::Active | ActiveState::Changing, _)
+            if now < memory.pid_since + READY_LIMIT =>
+        {
+            Decision::Wait(LOOK_AGAIN)
+        }
+        (ActiveState::Failed, _) if memory.reset_at <= memory.restarted_at => {
+            let is_first = memory.reset_at.is_none();
+            if is_first || restart_is_due(memory, now) {
+                Decision::Do(Step::ResetFailed)
+            } else {
+                Decision::Wait(LOOK_AGAIN)
+            }
+        }
+        (
+            ActiveState::Active
+            | ActiveState::Changing
+            | ActiveState::Inactive
+            | ActiveState::Failed,
+            _,
+        ) if restart_is_due(memory, now) => Decision::Do(Step::Restart),
+        (
+            ActiveState::Active
+            | ActiveState::Changing
+            | ActiveState::Inactive
+            | ActiveState::Failed,
+            _,
+        ) => Decision::Wait(LOOK_AGAIN),
+    }
+}
+
+fn restart_is_due(memory: &Memory, now: Duration) -> bool {
+    memory.restarted_at.is_none_or(|last| now >= last + RESTART_EVERY)
+}
+
+fn end(verdict: AgentVerdict, explanation: impl Into<String>) -> Decision {
+    Decision::End(Conclusion::new(verdict, explanation))
+}
+
+fn give_up(observation: &Observation, memory: &Memory) -> Decision {
+    let why = match &observation.unit {
+        UnitView::Unclear(why) => format!("systemctl does not answer ({why})"),
+        UnitView::NotFound | UnitView::Known(_) => {
+            let last = memory.last_answer.as_deref().filter(|said| !said.is_empty());
+            format!(
+                "its unit does not come up (the last restart: {})",
+                last.unwrap_or("no complaint")
+            )
+        }
+    };
+    end(AgentVerdict::NotBack, format!("after {} s of trying: {why}", TOTAL_LIMIT.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use jiff::Timestamp;
+    use nixfleet_protocol::{
+        journal::records::{FORMAT, RunningAgent},
+        process::ProcessIdentity,
+    };
+
+    use super::*;
+
+    fn agent(pid: u32, is_outdated: bool) -> AgentView {
+        let record = RunningAgent {
+            format: FORMAT,
+            process: ProcessIdentity { pid, start: "1".to_owned() },
+            started_at: Timestamp::UNIX_EPOCH,
+            version: "1".to_owned(),
+            exe: PathBuf::from("/bin/agent"),
+            invoked_as: None,
+            config_path: None,
+            config_digest: None,
+            last_heartbeat_at: None,
+        };
+        AgentView { record, is_outdated, is_new: false }
+    }
+
+    fn unit(state: ActiveState, pid: Option<u32>) -> UnitView {
+        UnitView::Known(Unit { is_masked: false, needs_reload: false, state, pid })
+    }
+
+    fn step(unit: UnitView, agent: Option<AgentView>, memory: &mut Memory, now: u64) -> Decision {
+        let observation = Observation { unit, agent };
+        let now = Duration::from_secs(now);
+        memory.saw(&observation, now);
+        next(&observation, memory, now)
+    }
+
+    #[track_caller]
+    fn assert_end(decision: &Decision, verdict: AgentVerdict) {
+        let Decision::End(conclusion) = decision else { panic!("{decision:?}") };
+        assert_eq!(conclusion.verdict, verdict);
+    }
+
+    #[test]
+    fn show_is_read() {
+        let text = "LoadState=loaded\nActiveState=active\nMainPID=42\nNeedDaemonReload=yes\n";
+        let expected = Unit {
+            is_masked: false,
+            needs_reload: true,
+            state: ActiveState::Active,
+            pid: Some(42),
+        };
+        assert_eq!(read_show(text), UnitView::Known(expected));
+        assert_eq!(
+            read_show("LoadState=not-found\nActiveState=inactive\nMainPID=0\n"),
+            UnitView::NotFound
+        );
+        assert!(matches!(read_show(""), UnitView::Unclear(_)));
+        let masked = read_show("LoadState=masked\nActiveState=inactive\nMainPID=0\n");
+        assert!(matches!(masked, UnitView::Known(Unit { is_masked: true, pid: None, .. })));
+    }
+
+    #[test]
+    fn a_healthy_unit_is_left_alone_and_an_outdated_one_restarted_once() {
+        let active = || unit(ActiveState::Active, Some(7));
+        let mut memory = Memory::default();
+        assert_end(&step(active(), Some(agent(7, false)), &mut memory, 0), AgentVerdict::Healthy);
+        assert_eq!(
+            step(active(), Some(agent(7, true)), &mut memory, 0),
+            Decision::Do(Step::Restart)
+        );
+        memory.did(Step::Restart, "", Duration::ZERO);
+        let next = step(unit(ActiveState::Active, Some(8)), Some(agent(8, true)), &mut memory, 1);
+        assert_end(&next, AgentVerdict::Back);
+    }
+
+    #[test]
+    fn a_failed_unit_is_reset_and_restarted() {
+        let failed = || unit(ActiveState::Failed, None);
+        let mut memory = Memory::default();
+        assert_eq!(step(failed(), None, &mut memory, 0), Decision::Do(Step::ResetFailed));
+        memory.did(Step::ResetFailed, "", Duration::ZERO);
+        assert_eq!(step(failed(), None, &mut memory, 0), Decision::Do(Step::Restart));
+        memory.did(Step::Restart, "no", Duration::ZERO);
+        assert_eq!(step(failed(), None, &mut memory, 1), Decision::Wait(LOOK_AGAIN));
+        assert_eq!(step(failed(), None, &mut memory, 5), Decision::Do(Step::ResetFailed));
+        let Decision::End(conclusion) = step(failed(), None, &mut memory, 57) else { panic!() };
+        assert!(conclusion.explanation.contains("no"), "{}", conclusion.explanation);
+    }
+
+    #[test]
+    fn a_unit_that_does_not_get_ready_is_restarted() {
+        let active = || unit(ActiveState::Active, Some(7));
+        let mut memory = Memory::default();
+        assert_eq!(step(active(), None, &mut memory, 0), Decision::Wait(LOOK_AGAIN));
+        assert_eq!(
+            step(active(), Some(agent(99, false)), &mut memory, 9),
+            Decision::Wait(LOOK_AGAIN)
+        );
+        assert_eq!(step(active(), None, &mut memory, 10), Decision::Do(Step::Restart));
+    }
+
+    #[test]
+    fn files_are_read_again_once_and_strange_units_are_said() {
+        let changed = UnitView::Known(Unit {
+            is_masked: false,
+            needs_reload: true,
+            state: ActiveState::Inactive,
+            pid: None,
+        });
+        let mut memory = Memory::default();
+        assert_eq!(step(changed.clone(), None, &mut memory, 0), Decision::Do(Step::DaemonReload));
+        memory.did(Step::DaemonReload, "", Duration::ZERO);
+        assert_eq!(step(changed, None, &mut memory, 0), Decision::Do(Step::Restart));
+        assert_end(&step(UnitView::NotFound, None, &mut memory, 0), AgentVerdict::NotInstalled);
+    }
+}

@@ -1,0 +1,164 @@
+//! `nixfleet-switch`: runs `home-manager switch`, keeps its true result, and brings the agent back.
+//!
+//! The only program that runs home-manager, and the only one that touches the service manager.
+//!
+//! - [`cli`]: own verbs first, everything else is home-manager's.
+//! - [`settings`]: environment over config file over default.
+//! - [`switch`]: one switch, from its request to its result.
+//! - [`ensure`]: the agent's job, brought to where it should be.
+//! - [`report`]: `status`, `history`, `logs`.
+//! - [`exit`]: the exit codes.
+//! - [`messages`]: what is said to people.
+
+mod cli;
+mod ensure;
+mod exit;
+mod messages;
+mod report;
+mod settings;
+mod switch;
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use nixfleet_protocol::{
+    journal::{atomic::WriteError, lock::LockError, records::SwitchId, store::JournalError},
+    process::AskError,
+    state_dir::StateDirError,
+};
+
+use cli::{Task, Verb};
+use settings::{Settings, SettingsError};
+
+/// Why there is no result to exit with.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the configuration cannot be used")]
+    Settings(#[from] SettingsError),
+    #[error("the state directory cannot be used")]
+    StateDir(#[from] StateDirError),
+    #[error("{0}")]
+    Busy(String),
+    #[error("the lock cannot be used")]
+    Lock(#[from] LockError),
+    #[error("the journal cannot be used")]
+    Journal(#[from] JournalError),
+    #[error("the journal cannot be written")]
+    Write(#[from] WriteError),
+    #[error("the system does not answer")]
+    Processes(#[from] AskError),
+    #[error("cannot keep disk space back for the result at {}; make room on that disk", path.display())]
+    NoSpace {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot open the log {}", path.display())]
+    Log {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot {action}")]
+    System {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("home-manager's process {pid} was gone before it began")]
+    ChildGone { pid: u32 },
+    #[error("there is no request for switch {id} in the journal{}", trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default())]
+    NoRequest { id: SwitchId, trouble: Option<String> },
+    #[error("switch {id} is {phase}, so it is not started")]
+    NotToBeStarted { id: SwitchId, phase: &'static str },
+    #[error(
+        "no switch in the journal has an id that begins with {0:?}; `nixfleet-switch history` lists them"
+    )]
+    NoSuchSwitch(String),
+    #[error("several switches have an id that begins with {0:?}; give more of it")]
+    SeveralSwitches(String),
+    #[error("there has been no switch yet")]
+    NoSwitchYet,
+    #[error("cannot write to the standard output")]
+    Output(#[source] io::Error),
+}
+
+impl Failure {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) => exit::CONFIGURATION,
+            Self::Busy(_) => exit::BUSY,
+            Self::NoSuchSwitch(_)
+            | Self::SeveralSwitches(_)
+            | Self::NoSwitchYet
+            | Self::NoRequest { .. } => exit::USAGE,
+            Self::StateDir(_)
+            | Self::Lock(_)
+            | Self::Journal(_)
+            | Self::Write(_)
+            | Self::Processes(_)
+            | Self::NoSpace { .. }
+            | Self::Log { .. }
+            | Self::System { .. }
+            | Self::ChildGone { .. }
+            | Self::NotToBeStarted { .. }
+            | Self::Output(_) => exit::STATE_DIR,
+        }
+    }
+}
+
+/// The program: reads the command line, does what it says, answers with an exit code.
+pub fn main() -> ExitCode {
+    let task = match cli::parse(std::env::args_os().skip(1).collect()) {
+        Ok(task) => task,
+        Err(answer) => return explain(&answer),
+    };
+    match perform(task) {
+        Ok(code) => exit::code(code),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::code(0),
+        Err(failure) => {
+            messages::fail(&messages::with_causes(&failure));
+            exit::code(failure.exit_code())
+        }
+    }
+}
+
+/// clap's own answer: a text for `--help`, an error otherwise.
+fn explain(answer: &clap::Error) -> ExitCode {
+    // Whoever closed the stream does not want to read it.
+    let _ = answer.print();
+    exit::code(if answer.use_stderr() { exit::USAGE } else { 0 })
+}
+
+fn perform(task: Task) -> Result<u8, Failure> {
+    match task {
+        Task::Gate(arguments) => Ok(switch::child::wait_at_the_gate(&arguments)),
+        Task::Switch { arguments, options } => {
+            switch::for_user(&Settings::load()?, &arguments, options)
+        }
+        Task::Own(Verb::Run(run)) => run_for_agent(&run),
+        Task::Own(Verb::Status(output)) => report::status(&Settings::load()?, output.json),
+        Task::Own(Verb::History(history)) => {
+            report::history(&Settings::load()?, history.limit, history.output.json)
+        }
+        Task::Own(Verb::Logs(logs)) => {
+            report::logs(&Settings::load()?, logs.id.as_deref(), logs.output.json)
+        }
+        Task::Own(Verb::EnsureAgent(wish)) => {
+            report::ensure_agent(&Settings::load()?, wish.switch, wish.output.json)
+        }
+    }
+}
+
+fn run_for_agent(run: &cli::Run) -> Result<u8, Failure> {
+    switch::detach::become_session_leader();
+    let settings = Settings::load()?;
+    if !run.in_own_scope && switch::detach::must_leave_unit(&settings) {
+        let error = switch::detach::move_to_own_scope(&settings, run.id);
+        // Inside the agent's unit a switch would die with the agent: then rather not at all, and said.
+        return Err(Failure::System {
+            action: "move into a systemd scope of its own",
+            source: error,
+        });
+    }
+    switch::for_agent(&settings, run.id)
+}

@@ -1,0 +1,214 @@
+//! What the journal says, for people and as JSON: `status`, `history`, `logs`, and the answer of `ensure-agent`.
+
+mod text;
+
+use std::{
+    fs::File,
+    io::{self, Write},
+};
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    journal::{
+        atomic,
+        lock::{self, LockState},
+        read,
+        records::{Reload, Request, RunningAgent, SwitchId, SwitchResult},
+        store::{Entry, Journal},
+    },
+    lifecycle::Phase,
+    state_dir::StateDir,
+};
+use serde::Serialize;
+
+use crate::{Failure, ensure, exit, settings::Settings};
+
+/// One switch, as it is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told {
+    id: SwitchId,
+    phase: &'static str,
+    request: Option<Request>,
+    result: Option<SwitchResult>,
+    reload: Option<Reload>,
+    reported: bool,
+    /// Files of it that cannot be read, and why.
+    trouble: Vec<String>,
+}
+
+/// The agent, as it is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct ToldAgent {
+    running: bool,
+    #[serde(flatten)]
+    record: RunningAgent,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    busy: bool,
+    current: Option<Told>,
+    last: Option<Told>,
+    unreported: usize,
+    agent: Option<ToldAgent>,
+}
+
+/// `status`: whether a switch is running, how the last one ended, how the agent is.
+pub(crate) fn status(settings: &Settings, json: bool) -> Result<u8, Failure> {
+    let journal = journal(settings)?;
+    let lock = lock::look(&journal.directory().switch_lock())?;
+    let mut all = Vec::new();
+    for id in journal.switch_ids()? {
+        all.push(told(&journal, id, &lock)?);
+    }
+    let unreported = all.iter().filter(|told| told.result.is_some() && !told.reported).count();
+    let last = all.iter().rposition(|told| told.result.is_some()).map(|at| all.swap_remove(at));
+    let current = all.into_iter().filter(Told::is_under_way).max_by_key(|told| told.id);
+    let status = Status {
+        busy: matches!(lock, LockState::Held(_)) || current.is_some(),
+        current,
+        last,
+        unreported,
+        agent: agent(&journal)?,
+    };
+    if json {
+        print_json(&status)?;
+    } else {
+        print(&text::status(&status))?;
+    }
+    Ok(0)
+}
+
+/// `history`: past switches, newest first.
+pub(crate) fn history(settings: &Settings, limit: usize, json: bool) -> Result<u8, Failure> {
+    let journal = journal(settings)?;
+    let lock = lock::look(&journal.directory().switch_lock())?;
+    let mut newest = Vec::new();
+    for id in journal.switch_ids()?.into_iter().rev().take(limit) {
+        newest.push(told(&journal, id, &lock)?);
+    }
+    if json {
+        print_json(&newest)?;
+    } else {
+        print(&text::history(&newest))?;
+    }
+    Ok(0)
+}
+
+/// `logs`: the output of a switch as it came; with `--json` what is known of it, the output's end included.
+pub(crate) fn logs(settings: &Settings, wanted: Option<&str>, json: bool) -> Result<u8, Failure> {
+    let journal = journal(settings)?;
+    let ids = journal.switch_ids()?;
+    let id = match wanted {
+        None => *ids.last().ok_or(Failure::NoSwitchYet)?,
+        Some(wanted) => find(&ids, wanted)?,
+    };
+    if json {
+        let lock = lock::look(&journal.directory().switch_lock())?;
+        print_json(&told(&journal, id, &lock)?)?;
+        return Ok(0);
+    }
+    let path = journal.directory().switch(id).output_log();
+    match File::open(&path) {
+        Ok(mut log) => {
+            io::copy(&mut log, &mut io::stdout().lock()).map_err(Failure::Output)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Failure::Log { path, source }),
+    }
+    Ok(0)
+}
+
+/// `ensure-agent`: looks after the agent's job and says what was done.
+pub(crate) fn ensure_agent(
+    settings: &Settings,
+    switch: Option<SwitchId>,
+    json: bool,
+) -> Result<u8, Failure> {
+    let journal = Journal::new(StateDir::prepare(&settings.state_dir)?);
+    let reload = ensure::run(settings, switch);
+    match switch {
+        Some(id) => match atomic::create_once(&journal.directory().switch(id).reload(), &reload) {
+            // The wrapper has looked after it meanwhile.
+            Ok(()) | Err(atomic::WriteError::AlreadyThere { .. }) => {}
+            Err(error) => return Err(error.into()),
+        },
+        None => atomic::replace(&journal.directory().ensure_record(), &reload)?,
+    }
+    if json {
+        print_json(&reload)?;
+    } else {
+        print(&text::reload(&reload))?;
+    }
+    Ok(if reload.verdict.is_fine() { 0 } else { exit::AGENT_NOT_BACK })
+}
+
+impl Told {
+    fn is_under_way(&self) -> bool {
+        self.result.is_none()
+    }
+}
+
+fn journal(settings: &Settings) -> Result<Journal, Failure> {
+    Ok(Journal::new(StateDir::look(&settings.state_dir)?))
+}
+
+/// The one switch whose id begins so.
+fn find(ids: &[SwitchId], wanted: &str) -> Result<SwitchId, Failure> {
+    let mut found = ids.iter().filter(|id| id.to_string().starts_with(wanted));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(*id),
+        (Some(_), Some(_)) => Err(Failure::SeveralSwitches(wanted.to_owned())),
+        (None, _) => Err(Failure::NoSuchSwitch(wanted.to_owned())),
+    }
+}
+
+fn told(journal: &Journal, id: SwitchId, lock: &LockState) -> Result<Told, Failure> {
+    let entry = journal.entry(id);
+    let phase: Phase = journal.phase(&entry, lock)?;
+    Ok(Told {
+        id,
+        phase: phase.as_str(),
+        trouble: trouble(&entry),
+        reported: entry.reported.as_present().is_some(),
+        request: entry.request.present(),
+        result: entry.result.present(),
+        reload: entry.reload.present(),
+    })
+}
+
+fn trouble(entry: &Entry) -> Vec<String> {
+    [
+        ("request.json", entry.request.trouble()),
+        ("started.json", entry.started.trouble()),
+        ("result.json", entry.result.trouble()),
+        ("reload.json", entry.reload.trouble()),
+    ]
+    .into_iter()
+    .filter_map(|(name, trouble)| trouble.map(|trouble| format!("{name}: {trouble}")))
+    .collect()
+}
+
+fn agent(journal: &Journal) -> Result<Option<ToldAgent>, Failure> {
+    let Some(record) = read::read::<RunningAgent>(&journal.directory().agent_record()).present()
+    else {
+        return Ok(None);
+    };
+    Ok(Some(ToldAgent { running: record.process.is_alive()?, record }))
+}
+
+fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?;
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
+}
+
+/// A moment as people read it, by the host's own clock and zone-free.
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}

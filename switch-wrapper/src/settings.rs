@@ -1,0 +1,271 @@
+//! What `nixfleet-switch` is set to: environment over config file over default, checked once.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nixfleet_protocol::{
+    config_file::{self, ConfigFile, ConfigFileError, LoadedConfig},
+    home_manager::HomeManagerLinks,
+    output_tail::Redactor,
+    state_dir::{StateDir, StateDirError},
+    wire::fields::Token,
+};
+
+/// How long a switch may take when nothing says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
+
+/// The agent's launchd label when nothing says otherwise.
+const DEFAULT_LABEL: &str = "com.nixfleet.agent";
+
+/// The agent's systemd unit when nothing says otherwise.
+const DEFAULT_UNIT: &str = "nixfleet-agent.service";
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The config file.
+    #[error(transparent)]
+    ConfigFile(#[from] ConfigFileError),
+    /// The state directory has no place.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// A value is not what it should be.
+    #[error("{key} is {value:?} ({source_name}), which is not {expected}")]
+    Value {
+        /// The key, as the source spells it.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// Where it comes from.
+        source_name: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// There is no home directory.
+    #[error("HOME is not set and the user database has no home directory for this user; set HOME")]
+    NoHome,
+}
+
+/// The program that runs the agent's job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServiceManager {
+    /// macOS.
+    Launchd,
+    /// Linux, the user's own manager.
+    Systemd,
+    /// None: the agent is somebody else's business.
+    None,
+}
+
+/// The settings, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Where the journal is.
+    pub state_dir: PathBuf,
+    /// Who runs the agent's job.
+    pub service_manager: ServiceManager,
+    /// The job's label or unit.
+    pub agent_label: String,
+    /// The job's definition on disk, for launchd.
+    pub agent_plist: PathBuf,
+    /// The programs that are called.
+    pub programs: Programs,
+    /// How long a switch may take.
+    pub timeout: Duration,
+    /// The user's home directory.
+    pub home: PathBuf,
+    /// The user's name, where the environment has it.
+    pub user: Option<String>,
+    /// Where home-manager keeps its links.
+    pub links: HomeManagerLinks,
+    /// Variables for home-manager from the config file.
+    pub environment: BTreeMap<String, String>,
+    /// What must not get into a result.
+    pub redactor: Redactor,
+}
+
+/// The programs that are called.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// home-manager; found by PATH when not set.
+    pub home_manager: Option<PathBuf>,
+    /// `launchctl`.
+    pub launchctl: PathBuf,
+    /// `systemctl`.
+    pub systemctl: PathBuf,
+    /// `systemd-run`.
+    pub systemd_run: PathBuf,
+    /// `caffeinate`, which keeps a Mac awake.
+    pub caffeinate: PathBuf,
+}
+
+/// Where values come from, in order.
+struct Sources {
+    file: ConfigFile,
+    file_name: String,
+}
+
+impl Settings {
+    /// Reads environment and config file.
+    pub(crate) fn load() -> Result<Self, SettingsError> {
+        let home =
+            env::home_dir().filter(|home| home.is_absolute()).ok_or(SettingsError::NoHome)?;
+        let loaded = load_config(&home)?;
+        let sources = Sources {
+            file_name: loaded
+                .path
+                .as_deref()
+                .map_or_else(String::new, |path| path.display().to_string()),
+            file: loaded.file,
+        };
+        let user = text_variable("USER").or_else(|| text_variable("LOGNAME"));
+        let xdg_state_home = path_variable("XDG_STATE_HOME");
+        let service_manager = sources.service_manager()?;
+        let agent_label = sources.label(service_manager);
+        let state_dir =
+            match path_variable("NIXFLEET_STATE_DIR").or_else(|| sources.file.state_dir.clone()) {
+                Some(path) => path,
+                None => StateDir::default_path(xdg_state_home.as_deref(), Some(&home))?,
+            };
+        Ok(Self {
+            redactor: redactor(&sources, &state_dir),
+            service_manager,
+            agent_plist: path_variable("NIXFLEET_AGENT_PLIST")
+                .or_else(|| sources.file.agent_plist.clone())
+                .unwrap_or_else(|| home.join(format!("Library/LaunchAgents/{agent_label}.plist"))),
+            agent_label,
+            programs: sources.programs(),
+            timeout: sources.timeout()?,
+            links: HomeManagerLinks::of(xdg_state_home.as_deref(), &home, user.as_deref()),
+            environment: sources.file.environment.unwrap_or_default(),
+            state_dir,
+            home,
+            user,
+        })
+    }
+}
+
+impl Sources {
+    /// A text from the environment or the file, with the name of its source.
+    fn text(&self, variable: &str, in_file: Option<&String>) -> Option<(String, String)> {
+        text_variable(variable)
+            .map(|value| (value, format!("environment variable {variable}")))
+            .or_else(|| in_file.map(|value| (value.clone(), self.file_name.clone())))
+    }
+
+    fn service_manager(&self) -> Result<ServiceManager, SettingsError> {
+        let set = self.text("NIXFLEET_SERVICE_MANAGER", self.file.service_manager.as_ref());
+        let Some((value, source_name)) = set else { return Ok(ServiceManager::of_this_system()) };
+        match value.as_str() {
+            "launchd" => Ok(ServiceManager::Launchd),
+            "systemd" => Ok(ServiceManager::Systemd),
+            "none" => Ok(ServiceManager::None),
+            _ => Err(SettingsError::Value {
+                key: "service_manager",
+                value,
+                source_name,
+                expected: "one of `launchd`, `systemd`, `none`",
+            }),
+        }
+    }
+
+    fn label(&self, service_manager: ServiceManager) -> String {
+        let set = self.text("NIXFLEET_AGENT_LABEL", self.file.agent_label.as_ref());
+        let default = match service_manager {
+            ServiceManager::Systemd => DEFAULT_UNIT,
+            ServiceManager::Launchd | ServiceManager::None => DEFAULT_LABEL,
+        };
+        set.map_or_else(|| default.to_owned(), |(label, _source)| label)
+    }
+
+    fn timeout(&self) -> Result<Duration, SettingsError> {
+        let set = self.text("NIXFLEET_SWITCH_TIMEOUT", self.file.switch_timeout.as_ref());
+        let Some((value, source_name)) = set else { return Ok(DEFAULT_TIMEOUT) };
+        parse_duration(&value).ok_or(SettingsError::Value {
+            key: "switch_timeout",
+            value,
+            source_name,
+            expected: "a duration such as `90s`, `45min` or `2h`",
+        })
+    }
+
+    fn programs(&self) -> Programs {
+        let program = |variable, in_file: &Option<PathBuf>, default: &str| {
+            path_variable(variable)
+                .or_else(|| in_file.clone())
+                .unwrap_or_else(|| PathBuf::from(default))
+        };
+        Programs {
+            home_manager: path_variable("NIXFLEET_HOME_MANAGER")
+                .or_else(|| self.file.home_manager.clone()),
+            launchctl: program("NIXFLEET_LAUNCHCTL", &self.file.launchctl, "/bin/launchctl"),
+            systemctl: program("NIXFLEET_SYSTEMCTL", &self.file.systemctl, "systemctl"),
+            systemd_run: program("NIXFLEET_SYSTEMD_RUN", &self.file.systemd_run, "systemd-run"),
+            caffeinate: program(
+                "NIXFLEET_CAFFEINATE",
+                &self.file.caffeinate,
+                "/usr/bin/caffeinate",
+            ),
+        }
+    }
+}
+
+impl ServiceManager {
+    /// The one that this system has.
+    fn of_this_system() -> Self {
+        if rustix::system::uname().sysname().to_bytes() == b"Darwin" {
+            Self::Launchd
+        } else if Path::new("/run/systemd/system").exists() {
+            Self::Systemd
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// A duration as people write it, at least a second.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|duration| *duration >= Duration::from_secs(1))
+}
+
+fn load_config(home: &Path) -> Result<LoadedConfig, ConfigFileError> {
+    if let Some(path) = path_variable("NIXFLEET_CONFIG") {
+        return config_file::load(&path);
+    }
+    let xdg_config_home = path_variable("XDG_CONFIG_HOME");
+    let path = config_file::default_path(xdg_config_home.as_deref(), Some(home));
+    config_file::load_default(path.as_deref())
+}
+
+/// The tokens that this host knows. One that cannot be read cannot get into an output from here either.
+fn redactor(sources: &Sources, state_dir: &Path) -> Redactor {
+    let from_file = |path: PathBuf| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let text = text.trim();
+        Token::new(text.strip_prefix("NIXFLEET_TOKEN=").unwrap_or(text)).ok()
+    };
+    let token_file =
+        path_variable("NIXFLEET_TOKEN_FILE").or_else(|| sources.file.token_file.clone());
+    let host_token = StateDir::look(state_dir).ok().map(|directory| directory.host_token());
+    let in_environment = text_variable("NIXFLEET_TOKEN").and_then(|text| Token::new(&text).ok());
+    let in_files = token_file.into_iter().chain(host_token).filter_map(from_file);
+    Redactor::new(in_files.chain(in_environment))
+}
+
+/// A variable that is set to something.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn path_variable(name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from)
+}
+
+fn text_variable(name: &str) -> Option<String> {
+    variable(name).and_then(|value| value.into_string().ok())
+}

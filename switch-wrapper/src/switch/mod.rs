@@ -1,0 +1,407 @@
+//! One switch, from its request to its result and on to the agent.
+//!
+//! The order is the point: request, lock, `started.json`, then home-manager; `result.json`, then the agent. Whatever
+//! dies between two of these, the journal says how far it came.
+//!
+//! - [`turn`]: the lock, and what earlier switches have left.
+//! - [`environment`]: what home-manager gets to see.
+//! - [`child`]: home-manager's process, and the gate before it.
+//! - [`terminal`], [`pump`]: its output.
+//! - [`supervise`], [`stop`]: watching it, and ending it.
+//! - [`record`]: the result.
+//! - [`detach`], [`awake`]: away from the agent, and a Mac that does not sleep.
+
+mod awake;
+pub(crate) mod child;
+pub(crate) mod detach;
+mod environment;
+mod pump;
+mod record;
+mod stop;
+mod supervise;
+mod terminal;
+mod turn;
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    journal::{
+        atomic,
+        lock::{Holder, Lock},
+        records::{FORMAT, Initiator, Request, Started, SwitchId, SwitchResult},
+        recovery::Closer,
+        reserve::Reserve,
+        store::Journal,
+    },
+    lifecycle::{FRESH_FOR, Phase},
+    process::{self, ProcessIdentity},
+    state_dir::{StateDir, SwitchDir},
+};
+pub(crate) use turn::Patience;
+use turn::TurnError;
+
+use crate::{
+    Failure, ensure, exit,
+    messages::{hint, say, warn},
+    settings::Settings,
+};
+use child::Outputs;
+use supervise::{Happened, Watch, Watched};
+use terminal::Terminal;
+
+/// What the wrapper itself is told on the command line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Whether to wait for another switch to end.
+    pub patience: Patience,
+    /// How long home-manager may take; the settings say it if this does not.
+    pub timeout: Option<Duration>,
+}
+
+/// A switch that somebody typed: `home-manager switch` with the same arguments.
+pub(crate) fn for_user(
+    settings: &Settings,
+    arguments: &[OsString],
+    options: Options,
+) -> Result<u8, Failure> {
+    let journal = Journal::new(StateDir::prepare(&settings.state_dir)?);
+    let closer = closer(settings);
+    let lock =
+        turn::take(&journal, &closer, options.patience, |why| say(&format!("waiting: {why}")))?;
+    let request = Request {
+        format: FORMAT,
+        id: SwitchId::generate(),
+        initiator: Initiator::User,
+        command_id: None,
+        argv: arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        cwd: std::env::current_dir().unwrap_or_else(|_gone| settings.home.clone()),
+        requested_at: Timestamp::now(),
+        host: closer.host.clone(),
+    };
+    journal.accept(&request)?;
+    let switch = Switch {
+        settings,
+        journal: &journal,
+        closer: &closer,
+        directory: journal.directory().switch(request.id),
+        arguments: arguments.to_vec(),
+        folder: None,
+        timeout: options.timeout.unwrap_or(settings.timeout),
+        request,
+    };
+    switch.run(lock)
+}
+
+/// A switch that the agent has accepted. Nobody reads the output but the log's readers.
+pub(crate) fn for_agent(settings: &Settings, id: SwitchId) -> Result<u8, Failure> {
+    let journal = Journal::new(StateDir::prepare(&settings.state_dir)?);
+    let closer = closer(settings);
+    let entry = journal.entry(id);
+    let Some(request) = entry.request.as_present() else {
+        return Err(Failure::NoRequest { id, trouble: entry.request.trouble() });
+    };
+    let age = Timestamp::now().duration_since(request.requested_at);
+    let patience = FRESH_FOR.saturating_sub(age.unsigned_abs());
+    let lock = turn::take(&journal, &closer, Patience::For(patience), |why| {
+        say(&format!("waiting: {why}"));
+    })?;
+    // Under the lock: nobody else can start it now, and if somebody did before, it shows.
+    let entry = journal.entry(id);
+    let phase = journal.phase_under_lock(&entry)?;
+    if phase != Phase::Accepted {
+        return Err(Failure::NotToBeStarted { id, phase: phase.as_str() });
+    }
+    let switch = Switch {
+        settings,
+        journal: &journal,
+        closer: &closer,
+        directory: journal.directory().switch(id),
+        arguments: request.argv.iter().map(OsString::from).collect(),
+        folder: Some(request.cwd.clone()),
+        timeout: settings.timeout,
+        request: request.clone(),
+    };
+    switch.run(lock)
+}
+
+/// What to know for closing a switch that was cut short.
+pub(crate) fn closer(settings: &Settings) -> Closer {
+    Closer {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        links: settings.links.clone(),
+        redactor: settings.redactor.clone(),
+    }
+}
+
+struct Switch<'a> {
+    settings: &'a Settings,
+    journal: &'a Journal,
+    closer: &'a Closer,
+    directory: SwitchDir,
+    request: Request,
+    arguments: Vec<OsString>,
+    folder: Option<PathBuf>,
+    timeout: Duration,
+}
+
+/// How home-manager came to its end, or why it never began.
+enum Ran {
+    ToItsEnd { watched: Watched, started: Started },
+    Never { why: String },
+}
+
+impl Switch<'_> {
+    /// Runs the switch under the lock and looks after the agent, whatever came of it.
+    fn run(self, mut lock: Lock) -> Result<u8, Failure> {
+        let wrapper = ProcessIdentity::current()?;
+        lock.name_holder(&Holder {
+            process: wrapper.clone(),
+            switch: self.request.id,
+            initiator: self.request.initiator,
+            argv: self.request.argv.clone(),
+            since: Timestamp::now(),
+        })?;
+        awake::while_this_process_runs(self.settings);
+        let reserve = Reserve::take(&self.directory.reserve())
+            .map_err(|source| Failure::NoSpace { path: self.directory.reserve(), source })?;
+        let result = match self.home_manager(wrapper)? {
+            Ran::ToItsEnd { watched, started } => {
+                record::result(&self.request, self.closer, &self.directory, &watched, &started)
+            }
+            Ran::Never { why } => {
+                warn(&why);
+                record::not_started(&self.request, self.closer, why)
+            }
+        };
+        record::write(&self.directory, &result, reserve)?;
+        let agent_is_fine = self.ensure_agent();
+        lock.release();
+        // Too much in the journal harms nothing today; the next switch tries again.
+        let _ = self.journal.prune();
+        announce(&result);
+        Ok(exit::of_switch(&result, agent_is_fine))
+    }
+
+    /// Runs home-manager. An error here is one of the journal: home-manager's own failures are results.
+    fn home_manager(&self, wrapper: ProcessIdentity) -> Result<Ran, Failure> {
+        let variables = environment::build(self.settings);
+        let program = match environment::home_manager(self.settings, &variables) {
+            Ok(program) => program,
+            Err(error) => return Ok(Ran::Never { why: error.to_string() }),
+        };
+        let log = self.create_log()?;
+        let watch =
+            Watch::begin().map_err(|source| Failure::System { action: "catch signals", source })?;
+        let streams = match self.streams(&log) {
+            Ok(streams) => streams,
+            Err(error) => {
+                return Ok(Ran::Never { why: format!("cannot set up the output: {error}") });
+            }
+        };
+        let mut arguments = vec![OsString::from("switch")];
+        arguments.extend(self.arguments.iter().cloned());
+        let waiting = match child::start(
+            &program,
+            &arguments,
+            &variables,
+            self.folder.as_deref(),
+            streams.for_child,
+        ) {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                let folder = self.folder.as_deref().unwrap_or(Path::new(".")).display();
+                return Ok(Ran::Never {
+                    why: format!("cannot start {} in {folder}: {error}", program.display()),
+                });
+            }
+        };
+        let started = self.started(waiting.child.id(), wrapper)?;
+        if let Err(error) = atomic::create_once(&self.directory.started(), &started) {
+            // Without the record nobody could find this home-manager again: it must not run.
+            let _ = waiting.send_away();
+            return Err(Failure::Write(error));
+        }
+        self.go(waiting, started, streams.ours, watch)
+    }
+
+    /// Opens the gate and stays to the end.
+    fn go(
+        &self,
+        waiting: child::Waiting,
+        started: Started,
+        ours: OurStreams,
+        watch: Watch,
+    ) -> Result<Ran, Failure> {
+        let system = |action| move |source| Failure::System { action, source };
+        let OurStreams { mut terminal, pumps, stdin } = ours;
+        let user_side = terminal.as_ref().and_then(Terminal::user);
+        let child = waiting
+            .open_gate(stdin.as_fd(), user_side)
+            .map_err(system("give home-manager its standard input"))?;
+        drop(stdin);
+        if let Some(terminal) = &mut terminal {
+            terminal.give_up_user_side();
+            terminal
+                .pass_input(watch.sender(), || Happened::InterruptKey)
+                .map_err(system("pass the keys on"))?;
+        }
+        let watched = watch
+            .until_the_end(child, &started.child, self.timeout, terminal.as_ref())
+            .map_err(system("wait for home-manager"))?;
+        pump::drain(pumps);
+        drop(terminal);
+        Ok(Ran::ToItsEnd { watched, started })
+    }
+
+    fn create_log(&self) -> Result<File, Failure> {
+        let path = self.directory.output_log();
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| Failure::Log { path, source })
+    }
+
+    fn started(&self, pid: u32, wrapper: ProcessIdentity) -> Result<Started, Failure> {
+        let child = ProcessIdentity::of(pid)?.ok_or(Failure::ChildGone { pid })?;
+        Ok(Started {
+            format: FORMAT,
+            id: self.request.id,
+            child,
+            wrapper,
+            boot_id: process::boot_id()?,
+            started_at: Timestamp::now(),
+            generation_before: self.settings.links.read().profile,
+        })
+    }
+
+    fn streams(&self, log: &File) -> io::Result<Streams> {
+        match self.request.initiator {
+            Initiator::Agent => Streams::to_log(log),
+            Initiator::User => Streams::to_user_and_log(log),
+        }
+    }
+
+    /// Looks after the agent's job, and writes down what was done. Whether the agent is as it should be.
+    fn ensure_agent(&self) -> bool {
+        let reload = ensure::run(self.settings, Some(self.request.id));
+        if let Err(error) = atomic::create_once(&self.directory.reload(), &reload) {
+            warn(&crate::messages::with_causes(&error));
+        }
+        ensure::announce(&reload);
+        reload.verdict.is_fine()
+    }
+}
+
+/// The streams of a switch: the child's ends, and ours.
+struct Streams {
+    for_child: Outputs,
+    ours: OurStreams,
+}
+
+struct OurStreams {
+    terminal: Option<Terminal>,
+    pumps: Vec<pump::Pump>,
+    /// What home-manager gets as its standard input.
+    stdin: OwnedFd,
+}
+
+impl Streams {
+    /// Everything into the log, and nothing to read. No wrapper is needed for this to go on.
+    fn to_log(log: &File) -> io::Result<Self> {
+        Ok(Self {
+            for_child: Outputs {
+                stdout: Stdio::from(log.try_clone()?),
+                stderr: Stdio::from(log.try_clone()?),
+            },
+            ours: OurStreams {
+                terminal: None,
+                pumps: Vec::new(),
+                stdin: File::open("/dev/null")?.into(),
+            },
+        })
+    }
+
+    /// What the user has: a terminal of home-manager's own where ours is one, else the streams as they are, each to
+    /// where it goes and into the log.
+    fn to_user_and_log(log: &File) -> io::Result<Self> {
+        use std::io::{IsTerminal as _, stderr, stdin, stdout};
+        let terminal = Terminal::open()?;
+        let mut pumps = Vec::new();
+        let stdout_end = match &terminal {
+            Some(terminal) if stdout().is_terminal() => Stdio::from(terminal.user_copy()?),
+            Some(_) | None => {
+                let (reader, writer) = io::pipe()?;
+                pumps.push(pump::start("stdout", reader, log.try_clone()?, own_copy(stdout())?)?);
+                Stdio::from(writer)
+            }
+        };
+        let stderr_end = match &terminal {
+            Some(terminal) if stderr().is_terminal() => Stdio::from(terminal.user_copy()?),
+            Some(_) | None => {
+                let (reader, writer) = io::pipe()?;
+                pumps.push(pump::start("stderr", reader, log.try_clone()?, own_copy(stderr())?)?);
+                Stdio::from(writer)
+            }
+        };
+        let stdin_end = match &terminal {
+            Some(terminal) if stdin().is_terminal() => terminal.user_copy()?,
+            Some(_) | None => stdin().as_fd().try_clone_to_owned()?,
+        };
+        if let Some(terminal) = &terminal {
+            pumps.push(pump::start(
+                "terminal",
+                terminal.output()?,
+                log.try_clone()?,
+                terminal.ours()?,
+            )?);
+        }
+        Ok(Self {
+            for_child: Outputs { stdout: stdout_end, stderr: stderr_end },
+            ours: OurStreams { terminal, pumps, stdin: stdin_end },
+        })
+    }
+}
+
+/// A stream without the buffer of std's.
+fn own_copy(stream: impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// What home-manager itself did not say.
+fn announce(result: &SwitchResult) {
+    use nixfleet_protocol::journal::records::{Activation, Outcome};
+    match result.outcome {
+        Outcome::Cancelled => say("cancelled"),
+        Outcome::TimedOut => say("took too long and was ended"),
+        Outcome::Succeeded | Outcome::Failed | Outcome::Interrupted | Outcome::NotStarted => {}
+    }
+    if result.activation == Activation::Incomplete {
+        warn("the new generation is set, but its activation did not run to its end");
+        hint("run `nixfleet-switch` again to complete it");
+    }
+}
+
+impl From<TurnError> for Failure {
+    fn from(error: TurnError) -> Self {
+        match error {
+            TurnError::Busy { .. } | TurnError::Orphan { .. } => Self::Busy(error.to_string()),
+            TurnError::Lock(error) => Self::Lock(error),
+            TurnError::Journal(error) => Self::Journal(error),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Watching home-manager from its start to its end: threads that only say what happened, one loop that acts.
+
+use std::{
+    io,
+    os::unix::process::ExitStatusExt as _,
+    process::{Child, ExitStatus},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nixfleet_protocol::{
+    lifecycle::{Ending, StopCause},
+    process::{self, ProcessIdentity},
+};
+use rustix::process::Signal;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH},
+    iterator::Signals,
+};
+
+use super::{
+    stop::{self, Action, Supervision},
+    terminal::Terminal,
+};
+
+/// How long what is left of a stopped switch has before it is killed, once home-manager itself has ended.
+const REMAINS_LIMIT: Duration = Duration::from_secs(2);
+
+/// Time between two looks at it.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the threads say.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// A signal came.
+    Signal(i32),
+    /// The interrupt key was passed on.
+    InterruptKey,
+    /// home-manager has ended.
+    Ended(io::Result<ExitStatus>),
+}
+
+/// Signals, caught from now on, and the channel on which everything arrives.
+#[derive(Debug)]
+pub(super) struct Watch {
+    sender: Sender<Happened>,
+    receiver: Receiver<Happened>,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// How home-manager ended.
+    pub ending: Ending,
+    /// Why it was asked to, if it was.
+    pub stopped: Option<StopCause>,
+    /// How long it ran.
+    pub duration: Duration,
+}
+
+impl Watch {
+    /// Catches the signals from now on.
+    pub(super) fn begin() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH])?;
+        let signalled = sender.clone();
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                if signalled.send(Happened::Signal(signal)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { sender, receiver })
+    }
+
+    /// Where the terminal's thread tells of the interrupt key.
+    pub(super) fn sender(&self) -> Sender<Happened> {
+        self.sender.clone()
+    }
+
+    /// Watches home-manager to its end, and ends it when that is asked for or its time is up.
+    pub(super) fn until_the_end(
+        self,
+        mut child: Child,
+        identity: &ProcessIdentity,
+        limit: Duration,
+        terminal: Option<&Terminal>,
+    ) -> io::Result<Watched> {
+        let began = Instant::now();
+        let ended = self.sender;
+        thread::Builder::new().name("wait".to_owned()).spawn(move || {
+            // If nobody listens any more, the wrapper is on its way out.
+            let _ = ended.send(Happened::Ended(child.wait()));
+        })?;
+        let mut supervision = Supervision::Running { limit };
+        let status = loop {
+            let event = match next(&self.receiver, supervision, began) {
+                Some(Happened::Ended(status)) => break status?,
+                Some(Happened::Signal(SIGWINCH)) => {
+                    if let Some(terminal) = terminal {
+                        terminal.follow_size();
+                    }
+                    continue;
+                }
+                Some(Happened::Signal(signal)) => event_of(signal),
+                Some(Happened::InterruptKey) => stop::Event::InterruptKey,
+                None => stop::Event::Tick,
+            };
+            let action;
+            (supervision, action) = supervision.handle(event, began.elapsed());
+            perform(action, identity);
+        };
+        let duration = began.elapsed();
+        if supervision.cause().is_some() {
+            end_remains(identity);
+        }
+        Ok(Watched { ending: ending(status), stopped: supervision.cause(), duration })
+    }
+}
+
+/// The next thing that happens; `None` when it is time to look at the clock.
+fn next(
+    receiver: &Receiver<Happened>,
+    supervision: Supervision,
+    began: Instant,
+) -> Option<Happened> {
+    let heard = match supervision.next_look() {
+        Some(look) => receiver.recv_timeout(look.saturating_sub(began.elapsed())),
+        None => receiver.recv().map_err(|_gone| RecvTimeoutError::Disconnected),
+    };
+    match heard {
+        Ok(happened) => Some(happened),
+        Err(RecvTimeoutError::Timeout) => None,
+        // The thread that waits for home-manager always speaks before it goes.
+        Err(RecvTimeoutError::Disconnected) => {
+            Some(Happened::Ended(Err(io::Error::other("nobody waits for home-manager any more"))))
+        }
+    }
+}
+
+fn event_of(signal: i32) -> stop::Event {
+    match signal {
+        SIGINT => stop::Event::Interrupt,
+        SIGQUIT => stop::Event::Quit,
+        SIGHUP => stop::Event::HangUp,
+        // Only the signals above are caught beside SIGTERM.
+        _ => stop::Event::Terminate,
+    }
+}
+
+fn perform(action: Action, identity: &ProcessIdentity) {
+    let signal = match action {
+        Action::Nothing => return,
+        Action::PassInterrupt => Signal::INT,
+        Action::PassTerminate => Signal::TERM,
+        Action::PassQuit => Signal::QUIT,
+        Action::Kill => Signal::KILL,
+    };
+    // A group that is gone needs no signal; its end arrives by itself.
+    let _ = process::signal_group(identity, signal);
+}
+
+/// A switch that was stopped leaves nothing at work: what home-manager had started goes as well.
+fn end_remains(identity: &ProcessIdentity) {
+    let deadline = Instant::now() + REMAINS_LIMIT;
+    while process::group_runs(identity).unwrap_or(false) {
+        if Instant::now() >= deadline {
+            perform(Action::Kill, identity);
+            return;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ending::Exited(code),
+        (None, Some(signal)) => Ending::Signalled(signal),
+        // wait(2) reports an end as one of the two.
+        (None, None) => Ending::Exited(-1),
+    }
+}
