@@ -1,0 +1,216 @@
+//! Real processes: starting them as launchd does, noticing their end, ending what is left.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::Sender,
+};
+
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group,
+        test_kill_process_group, waitid,
+    },
+};
+
+use super::{Input, ServerError, spawn_thread};
+use crate::launchd::{
+    definition::{DEFAULT_PATH, Definition},
+    process_end::ProcessEnd,
+    state::GroupFate,
+};
+
+/// What every job finds in its environment, besides its own variables.
+#[derive(Debug)]
+pub(super) struct JobEnvironment {
+    pub(super) home: PathBuf,
+    pub(super) shell: PathBuf,
+    pub(super) temporary: PathBuf,
+    pub(super) user: Option<String>,
+}
+
+/// Why a job could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SpawnError {
+    #[error("cannot open {path}")]
+    Stdio {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot execute {program}")]
+    Program {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("process id {pid} is out of range")]
+    Pid { pid: u32 },
+    #[error("cannot watch the process")]
+    Watch(#[source] Box<ServerError>),
+}
+
+/// The processes of all jobs.
+#[derive(Debug)]
+pub(super) struct Processes {
+    environment: JobEnvironment,
+    sender: Sender<Input>,
+    children: HashMap<Pid, Child>,
+    /// Groups that outlived their leader. launchd forgets them; they are kept in mind here only
+    /// so that nothing is left when the simulation ends.
+    orphaned_groups: Vec<Pid>,
+}
+
+impl Processes {
+    pub(super) fn new(environment: JobEnvironment, sender: Sender<Input>) -> Self {
+        Self { environment, sender, children: HashMap::new(), orphaned_groups: Vec::new() }
+    }
+
+    /// Starts a job's process as leader of its own group.
+    pub(super) fn spawn(&mut self, definition: &Definition) -> Result<Pid, SpawnError> {
+        let mut child = command(definition, &self.environment)?.spawn().map_err(|source| {
+            SpawnError::Program { program: definition.executable().to_owned(), source }
+        })?;
+        let raw = child.id();
+        let Some(pid) = i32::try_from(raw).ok().and_then(Pid::from_raw) else {
+            return Err(SpawnError::Pid { pid: raw });
+        };
+        if let Err(error) = watch(pid, self.sender.clone()) {
+            // Unwatched, it would never be collected: it must not stay. Both calls fail only for
+            // a process that has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(SpawnError::Watch(Box::new(error)));
+        }
+        self.children.insert(pid, child);
+        Ok(pid)
+    }
+
+    /// Signals a main process. It is a child not yet collected, so the id is still its own.
+    pub(super) fn signal(&self, pid: Pid, signal: Signal) {
+        if self.children.contains_key(&pid) {
+            // It may have ended meanwhile, which is what most signals are for.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Collects a main process that has ended.
+    ///
+    /// The group is signalled first: while the leader is a zombie no other process can be given
+    /// its id, so the signal cannot reach a stranger.
+    pub(super) fn reap(&mut self, pid: Pid, group: GroupFate) {
+        match group {
+            GroupFate::Terminated => {
+                // An empty group is the usual case and no error.
+                let _ = kill_process_group(pid, Signal::TERM);
+            }
+            GroupFate::Abandoned => {}
+        }
+        if let Some(mut child) = self.children.remove(&pid) {
+            // It has ended, so this neither waits nor fails.
+            let _ = child.wait();
+        }
+        self.orphaned_groups.retain(|group| test_kill_process_group(*group).is_ok());
+        if test_kill_process_group(pid).is_ok() {
+            self.orphaned_groups.push(pid);
+        }
+    }
+}
+
+/// Whatever way the simulation ends, it leaves no process of its jobs' groups.
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for (pid, mut child) in self.children.drain() {
+            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = child.wait();
+        }
+        for group in self.orphaned_groups.drain(..) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn command(definition: &Definition, environment: &JobEnvironment) -> Result<Command, SpawnError> {
+    let mut command = Command::new(definition.executable());
+    if let Some((name, arguments)) = definition.arguments.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command
+        .env_clear()
+        .envs(variables(definition, environment))
+        .current_dir(definition.working_directory.as_deref().unwrap_or(Path::new("/")))
+        .stdin(Stdio::null())
+        .stdout(output(definition.stdout_path.as_deref())?)
+        .stderr(output(definition.stderr_path.as_deref())?)
+        .process_group(0);
+    Ok(command)
+}
+
+fn variables(
+    definition: &Definition,
+    environment: &JobEnvironment,
+) -> BTreeMap<String, std::ffi::OsString> {
+    let mut variables = BTreeMap::new();
+    let mut set = |name: &str, value: std::ffi::OsString| variables.insert(name.to_owned(), value);
+    set("PATH", DEFAULT_PATH.into());
+    set("HOME", environment.home.clone().into());
+    set("SHELL", environment.shell.clone().into());
+    set("TMPDIR", environment.temporary.clone().into());
+    if let Some(user) = &environment.user {
+        set("USER", user.into());
+        set("LOGNAME", user.into());
+    }
+    for (name, value) in &definition.environment {
+        set(name, value.into());
+    }
+    set("XPC_FLAGS", "0x0".into());
+    set("XPC_SERVICE_NAME", definition.label.clone().into());
+    variables
+}
+
+fn output(path: Option<&Path>) -> Result<Stdio, SpawnError> {
+    path.map_or_else(|| Ok(Stdio::null()), |path| Ok(open_output(path)?.into()))
+}
+
+/// launchd makes the folders on the way to an output file.
+fn open_output(path: &Path) -> Result<File, SpawnError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)
+        .and_then(|()| OpenOptions::new().create(true).append(true).open(path))
+        .map_err(|source| SpawnError::Stdio { path: path.to_owned(), source })
+}
+
+fn watch(pid: Pid, sender: Sender<Input>) -> Result<(), ServerError> {
+    spawn_thread("watch", move || {
+        if let Some(end) = wait_for_end(pid) {
+            // The receiver is gone only when the program is ending.
+            let _ = sender.send(Input::Exited { pid, end });
+        }
+    })
+}
+
+/// Waits without collecting, so that the id stays taken until the group was dealt with. `None`
+/// when the process was collected by the ending simulation.
+fn wait_for_end(pid: Pid) -> Option<ProcessEnd> {
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(Some(status)) => return Some(end_of(&status)),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn end_of(status: &WaitIdStatus) -> ProcessEnd {
+    match (status.exit_status(), status.terminating_signal()) {
+        (_, Some(signal)) => ProcessEnd::Signalled(signal),
+        (Some(code), None) => ProcessEnd::Exited(code),
+        // Asked for ends only, so this is none; it is shown as what it is not: a success.
+        (None, None) => ProcessEnd::Exited(0),
+    }
+}
