@@ -103,14 +103,10 @@ impl Journal {
         names_in(&self.directory.switches())
     }
 
-    /// The switches that have no result yet, or a broken one, oldest first.
+    /// The switches that have no result yet, oldest first. Of the others, however many, nothing is read.
     pub fn unfinished(&self) -> Result<Vec<Entry>, JournalError> {
-        let result_of = |id| read::read::<SwitchResult>(&self.directory.switch(id).result());
-        let ids = self.switch_ids()?.into_iter();
-        Ok(ids
-            .filter(|id| result_of(*id).present().is_none())
-            .map(|id| self.entry(id))
-            .collect())
+        let is_open = |id: &SwitchId| !self.directory.switch(*id).result().exists();
+        Ok(self.switch_ids()?.into_iter().filter(is_open).map(|id| self.entry(id)).collect())
     }
 
     /// All commands other than switches, in no particular order.
@@ -162,7 +158,7 @@ impl Journal {
             reload: mark(&entry.reload),
             is_answered: directory.reported().exists() || directory.refused().exists(),
             lock,
-            child: child_of(entry)?,
+            child: if needs_child(entry, lock) { child_of(entry)? } else { ChildView::Gone },
         })
     }
 
@@ -208,9 +204,9 @@ impl Journal {
 
     fn kept(&self, id: SwitchId) -> Kept {
         let directory = self.directory.switch(id);
-        let has_result = read::read::<SwitchResult>(&directory.result()).present().is_some();
-        let is_answered = directory.reported().exists() || directory.refused().exists();
-        Kept { id, bytes: bytes_in(directory.root()), is_closed: has_result && is_answered }
+        // An answer follows a result, so there is one. The other files are small beside the output.
+        let is_closed = directory.reported().exists() || directory.refused().exists();
+        Kept { id, bytes: bytes_of(&directory.output_log()), is_closed }
     }
 
     /// A closed command is only kept to answer the same id again; a week is longer than any dashboard repeats itself,
@@ -275,9 +271,8 @@ fn remove_tree(path: &Path) -> Result<(), JournalError> {
     })
 }
 
-fn bytes_in(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
 const fn mark<R>(found: &Found<R>) -> Mark {
@@ -294,6 +289,11 @@ fn lock_view(lock: &LockState, id: SwitchId) -> LockView {
         LockState::Held(Some(holder)) if holder.switch == id => LockView::HeldByThis,
         LockState::Held(_) => LockView::HeldByOther,
     }
+}
+
+/// Whether the phase depends on home-manager's process. Looking at processes is dear where there is no `/proc`.
+const fn needs_child(entry: &Entry, lock: LockView) -> bool {
+    !matches!(lock, LockView::HeldByThis) && !matches!(entry.result, Found::Present(_))
 }
 
 fn child_of(entry: &Entry) -> Result<ChildView, AskError> {

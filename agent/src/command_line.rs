@@ -1,0 +1,88 @@
+//! The command line. A flag is only read here; what it means is decided in [`crate::settings`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  nixfleet-agent                                   run with ~/.config/nixfleet/config.toml
+  nixfleet-agent --config /etc/nixfleet.toml       run with this file
+  nixfleet-agent check-config                      say what is set, and by what
+  NIXFLEET_TOKEN_FILE=~/.nixfleet-token nixfleet-agent --url https://fleet.example.org
+
+A flag wins over its environment variable (NIXFLEET_URL and so on), that over the config file, that over the default.
+The token itself has no flag: a command line is readable by everyone on the machine.
+
+Exit codes: 0 ended by SIGTERM or SIGINT, 64 usage, 74 state directory, 75 another agent runs, 78 configuration.";
+
+/// The NixFleet agent: polls the dashboard, starts switches, reports how they ended.
+#[derive(Debug, Parser)]
+#[command(name = "nixfleet-agent", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the agent (the default)
+    Run,
+    /// Check the configuration, say each setting with its source, and exit
+    CheckConfig {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The settings that have a flag.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Flags {
+    /// The config file [default: ~/.config/nixfleet/config.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The dashboard, such as https://fleet.example.org
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// The file with the dashboard's token; only its owner may read it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// The host's name at the dashboard [default: the system's, up to the first dot]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+
+    /// Seconds between two heartbeats [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub(crate) interval: Option<String>,
+
+    /// Where home-manager runs [default: the home directory]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub(crate) repo_dir: Option<PathBuf>,
+
+    /// nixfleet-switch [default: ~/.local/state/nixfleet/bin, beside this program, PATH]
+    #[arg(long, global = true, value_name = "PROGRAM")]
+    pub(crate) switch: Option<PathBuf>,
+
+    /// Where the agent keeps its journal [default: ~/.local/state/nixfleet]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Send the token over plain http too
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) allow_insecure_http: Option<String>,
+
+    /// Certificates (PEM) to trust beside the bundled ones
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}

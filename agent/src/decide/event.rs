@@ -1,0 +1,70 @@
+//! What happens to the agent.
+
+use nixfleet_protocol::{journal::records::SwitchId, wire::fields::CommandId};
+
+use super::facts::{Arrival, Look, Protocol, Serial, Stage, Taken};
+use crate::dashboard_client::Reply;
+
+/// The answer to a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Welcome {
+    pub(crate) protocol: Protocol,
+    pub(crate) command: Option<Arrival>,
+}
+
+/// Something has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The time that the core named has come.
+    TimeCame,
+    /// A glance has shown that something is new in the journal.
+    JournalChanged,
+    /// A registration was answered, or not.
+    Registered(Reply<Welcome>),
+    /// A poll was.
+    Polled(Reply<Option<Arrival>>),
+    /// An acknowledgement was.
+    Acknowledged { command: CommandId, reply: Reply<()> },
+    /// The answer to a command was.
+    AnswerSent { command: CommandId, reply: Reply<()> },
+    /// The answer to a command cannot be read from the journal.
+    NotAnswerable { command: CommandId },
+    /// A report was; on v2 it says how much of the output the dashboard has.
+    Reported { switch: SwitchId, stage: Stage, reply: Reply<Option<u64>> },
+    /// A report could not be made of what the journal says now.
+    NotReportable { switch: SwitchId },
+    /// A piece of output was taken, or not; it says where to go on.
+    OutputSent { switch: SwitchId, reply: Reply<u64> },
+    /// The output cannot be read.
+    OutputUnreadable { switch: SwitchId },
+    /// The journal was looked at.
+    Looked { serial: Serial, look: Look },
+    /// The journal could not be looked at.
+    LookFailed,
+    /// A command is on disk, or could not be put there.
+    Taken { serial: Serial, arrival: Arrival, taken: Result<Taken, CannotTake> },
+    /// Something was done to a switch in the journal, or could not be.
+    SwitchWorked { serial: Serial, switch: SwitchId, is_done: bool },
+    /// The dashboard's last word on a switch is on disk, or could not be put there.
+    SwitchMarked { serial: Serial, switch: SwitchId, is_done: bool },
+    /// A command was answered in the journal, or could not be.
+    CommandWorked { serial: Serial, command: CommandId, is_done: bool },
+    /// The dashboard's last word on a command is on disk, or could not be put there.
+    CommandMarked { serial: Serial, command: CommandId, is_done: bool },
+    /// A wrapper could not be started, or ended without having done its work.
+    WrapperFailed { switch: SwitchId, how: String },
+    /// A wrapper ended.
+    WrapperEnded,
+    /// `ensure-agent` ended.
+    EnsureEnded { switch: SwitchId },
+    /// A v1 dashboard was told of the restart, or it was tried for long enough.
+    RestartTold,
+    /// The journal was pruned.
+    Pruned,
+    /// Something was done whose outcome shows elsewhere.
+    Done,
+}
+
+/// A command could not be put on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CannotTake;

@@ -1,0 +1,154 @@
+//! What the core knows of the journal: facts, taken at one moment, without paths and records.
+
+use std::time::Duration;
+
+use nixfleet_protocol::{
+    journal::records::{Initiator, Outcome, SwitchId},
+    lifecycle::Phase,
+    wire::{
+        fields::{CommandId, Text},
+        v2::AnswerOutcome,
+    },
+};
+
+/// The number of a job at the journal. What has a lower number than something known already is out of date.
+pub(crate) type Serial = u64;
+
+/// Which protocol the dashboard speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// That of existing dashboards.
+    V1,
+    /// The superset.
+    V2,
+}
+
+impl Protocol {
+    /// The protocol that a registration's answer offers.
+    pub(crate) const fn offered(number: Option<u32>) -> Self {
+        match number {
+            Some(2..) => Self::V2,
+            Some(0 | 1) | None => Self::V1,
+        }
+    }
+
+    /// Its number.
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+}
+
+/// How a command came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Once; the dashboard has forgotten it, and the id is ours.
+    Once,
+    /// On loan: the dashboard sends it again until it is acknowledged.
+    Leased,
+}
+
+/// A command that has come from the dashboard and is not on disk yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) id: CommandId,
+    pub(crate) verb: Text<64>,
+    pub(crate) delivery: Delivery,
+}
+
+/// What an arrival has become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was here before.
+    Known,
+    /// A switch.
+    Switch(SwitchView),
+    /// A command of another kind.
+    Command(CommandView),
+}
+
+/// One switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SwitchView {
+    pub(crate) id: SwitchId,
+    pub(crate) initiator: Initiator,
+    pub(crate) phase: Phase,
+    /// Time since it was accepted; `None` when that lies in the future or cannot be read.
+    pub(crate) age: Option<Duration>,
+    /// Its request says what to start.
+    pub(crate) is_readable: bool,
+    /// How it ended, once it has.
+    pub(crate) ended: Option<Ended>,
+    /// The dashboard has answered for good.
+    pub(crate) is_answered: bool,
+    /// The size of its output.
+    pub(crate) output_bytes: u64,
+}
+
+/// The end of a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    /// Time since then; nothing when that lies in the future.
+    pub(crate) age: Duration,
+    /// It is written down what was done to the agent's job.
+    pub(crate) has_reload: bool,
+}
+
+/// One command other than a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandView {
+    pub(crate) id: CommandId,
+    /// What was asked for, if that can be read.
+    pub(crate) verb: Option<String>,
+    /// This very process took it.
+    pub(crate) is_ours: bool,
+    /// Time since then; `None` when that lies in the future or cannot be read.
+    pub(crate) age: Option<Duration>,
+    /// The answer is on disk.
+    pub(crate) is_answered: bool,
+}
+
+/// A look at everything in the journal that is still open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) switches: Vec<SwitchView>,
+    pub(crate) commands: Vec<CommandView>,
+}
+
+/// What the dashboard is told about a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It was accepted.
+    Accepted,
+    /// home-manager runs.
+    Running,
+    /// It has ended.
+    Final {
+        /// And what was done to the agent's job afterwards.
+        with_reload: bool,
+    },
+}
+
+/// An answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AnswerText {
+    pub(crate) outcome: AnswerOutcome,
+    pub(crate) message: String,
+}
+
+/// How the dashboard has answered for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// It took it.
+    Taken,
+    /// It will never take it.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: String,
+    },
+}

@@ -1,0 +1,188 @@
+//! What the dashboard is told about switches, and in which order.
+//!
+//! Results first, oldest first; how a switch is getting on only when no result waits. A result that the dashboard cannot
+//! digest lets the others pass after some tries.
+
+use std::time::{Duration, Instant};
+
+use nixfleet_protocol::{
+    journal::records::{Initiator, SwitchId},
+    lifecycle::Phase,
+};
+
+use super::{
+    State,
+    action::{Action, Note},
+    facts::{Closing, Protocol, Stage},
+    switches::TrackedSwitch,
+};
+use crate::dashboard_client::{Failure, Reply};
+
+/// A v1 dashboard can be told a result only once, so it is told after the agent's job was looked after, or after
+/// this time.
+const V1_AWAITS_RELOAD_FOR: Duration = Duration::from_secs(20);
+
+/// So often a report is sent again although the dashboard does not know the host.
+const MAX_MISSES: u8 = 3;
+
+/// After so many errors of the dashboard's own a result lets the others pass.
+const SETBACKS_TO_STEP_BACK: u32 = 5;
+
+impl State {
+    pub(super) fn plan_reports(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(protocol) = self.protocol else { return };
+        if !self.report.is_free(now) {
+            return;
+        }
+        let Some((switch, stage)) = self.next_report(protocol, now) else { return };
+        self.report.begin();
+        actions.push(Action::Report { switch, stage, protocol });
+    }
+
+    fn next_report(&self, protocol: Protocol, now: Instant) -> Option<(SwitchId, Stage)> {
+        let users_wait = self.users_wait(protocol);
+        self.switches
+            .values()
+            .filter(|tracked| !tracked.is_resting(now))
+            .filter(|tracked| !(users_wait && tracked.view.initiator == Initiator::User))
+            .filter_map(|tracked| {
+                let stage = match protocol {
+                    Protocol::V1 => v1_stage(tracked, now),
+                    Protocol::V2 => v2_stage(tracked),
+                };
+                stage.map(|stage| (rank(tracked, stage), tracked.view.id, stage))
+            })
+            .min_by_key(|(rank, id, _)| (*rank, *id))
+            .map(|(_, id, stage)| (id, stage))
+    }
+
+    /// On v1 a status closes the newest open command, whichever that is. So while a command of the dashboard's is open,
+    /// what users did on their own is held back.
+    fn users_wait(&self, protocol: Protocol) -> bool {
+        let is_open = |tracked: &TrackedSwitch| {
+            tracked.view.initiator == Initiator::Agent
+                && tracked.view.phase != Phase::Empty
+                && !tracked.view.is_answered
+        };
+        protocol == Protocol::V1 && self.switches.values().any(is_open)
+    }
+
+    pub(super) fn reported(
+        &mut self,
+        id: SwitchId,
+        stage: Stage,
+        reply: Reply<Option<u64>>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        match reply {
+            Ok(output_offset) => {
+                actions.extend(self.report.succeed().map(Action::Note));
+                self.dashboard_is_back();
+                let Some(tracked) = self.switches.get_mut(&id) else { return };
+                tracked.told = Some((stage, now));
+                tracked.misses = 0;
+                tracked.setbacks = 0;
+                tracked.output.begin_at(output_offset);
+            }
+            Err(failure) => {
+                let failure = self.count_miss(id, failure);
+                self.not_reported(id, stage, &failure, now, actions);
+            }
+        }
+    }
+
+    /// A dashboard that does not know the host even after it has registered again will never take the report.
+    fn count_miss(&mut self, id: SwitchId, failure: Failure) -> Failure {
+        let Some(tracked) = self.switches.get_mut(&id) else { return failure };
+        match failure {
+            Failure::Missing { said } => {
+                tracked.misses += 1;
+                if tracked.misses > MAX_MISSES {
+                    Failure::Refused { status: 404, said }
+                } else {
+                    Failure::Missing { said }
+                }
+            }
+            Failure::Retry { reached: true, .. } => {
+                tracked.setbacks += 1;
+                failure
+            }
+            Failure::Retry { .. } | Failure::Refused { .. } | Failure::Unauthorized { .. } => {
+                failure
+            }
+        }
+    }
+
+    fn not_reported(
+        &mut self,
+        id: SwitchId,
+        stage: Stage,
+        failure: &Failure,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Failure::Refused { status, said } = failure else {
+            self.register_soon(failure, now);
+            actions.extend(self.report.fail(failure, now).map(Action::Note));
+            return;
+        };
+        // The dashboard works; it is this one report that it does not take.
+        actions.extend(self.report.succeed().map(Action::Note));
+        actions.push(Action::Note(Note::Refused {
+            switch: id,
+            status: *status,
+            said: said.clone(),
+        }));
+        let Some(tracked) = self.switches.get_mut(&id) else { return };
+        match stage {
+            Stage::Final { .. } => {
+                tracked.refusal = Some(Closing::Refused { status: *status, said: said.clone() });
+            }
+            Stage::Accepted | Stage::Running => {}
+        }
+        tracked.told = Some((stage, now));
+    }
+}
+
+/// Results before progress; and among the results those last that the dashboard has choked on.
+fn rank(tracked: &TrackedSwitch, stage: Stage) -> u32 {
+    match stage {
+        Stage::Final { .. } => tracked.setbacks / SETBACKS_TO_STEP_BACK,
+        Stage::Accepted | Stage::Running => u32::MAX,
+    }
+}
+
+fn v1_stage(tracked: &TrackedSwitch, now: Instant) -> Option<Stage> {
+    let ended = tracked.view.ended?;
+    let is_open = !tracked.view.is_answered && tracked.refusal.is_none();
+    let is_untold = tracked.told_final().is_none();
+    let is_time = ended.has_reload || tracked.ended_for(now)? >= V1_AWAITS_RELOAD_FOR;
+    (is_open && is_untold && is_time).then_some(Stage::Final { with_reload: ended.has_reload })
+}
+
+fn v2_stage(tracked: &TrackedSwitch) -> Option<Stage> {
+    let Some(ended) = tracked.view.ended else { return progress(tracked) };
+    let is_open = !tracked.view.is_answered && tracked.refusal.is_none();
+    let is_news = match tracked.told_final() {
+        None => true,
+        Some((with_reload, _)) => ended.has_reload && !with_reload,
+    };
+    (is_open && is_news).then_some(Stage::Final { with_reload: ended.has_reload })
+}
+
+fn progress(tracked: &TrackedSwitch) -> Option<Stage> {
+    let stage = match tracked.view.phase {
+        Phase::Accepted | Phase::Waiting | Phase::Starting => Stage::Accepted,
+        Phase::Running | Phase::Orphaned | Phase::Remains => Stage::Running,
+        Phase::Empty | Phase::Interrupted | Phase::Ensuring | Phase::Finished { .. } => {
+            return None;
+        }
+    };
+    let is_news = match tracked.told {
+        None => true,
+        Some((Stage::Accepted, _)) => stage == Stage::Running,
+        Some((Stage::Running | Stage::Final { .. }, _)) => false,
+    };
+    is_news.then_some(stage)
+}

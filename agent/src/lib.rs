@@ -1,0 +1,95 @@
+//! The NixFleet agent: polls the dashboard, starts `nixfleet-switch`, and reports what the journal says.
+//!
+//! It never runs home-manager and never touches the service manager. Every switch is a process of its own that outlives
+//! the agent; the agent reads the journal and tells the dashboard, and a new agent goes on where the old one ended.
+//!
+//! - `command_line`, `settings`: what the agent is told, checked once.
+//! - `running_agent`, `systemd_notify`: being the one agent, and saying so.
+//! - `decide`: what to do next; pure.
+//! - `run`: the loop that makes events and performs actions.
+//! - `dashboard_client`: the dashboard over HTTP.
+//! - `journal_desk`: the journal, on a thread of its own.
+//! - `wrapper`: starting `nixfleet-switch`.
+//! - `report`, `host_facts`: what the dashboard is told.
+//! - `logging`, `messages`, `exit`: the log, words to people, exit codes.
+
+mod command_line;
+mod dashboard_client;
+mod decide;
+mod exit;
+mod host_facts;
+mod journal_desk;
+mod logging;
+mod messages;
+mod report;
+mod run;
+mod running_agent;
+mod settings;
+mod systemd_notify;
+mod wrapper;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser as _;
+
+use command_line::{CommandLine, Verb};
+use exit::Exit;
+use settings::{Environment, Outcome, Settings};
+
+/// The program: reads the command line, does what it says, answers with an exit code.
+pub fn main() -> ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(answer) => return explain(&answer).into(),
+    };
+    let outcome = settings::load(&command_line.flags, &Environment::of_process());
+    match command_line.verb {
+        Some(Verb::CheckConfig { json }) => check_config(outcome, json).into(),
+        Some(Verb::Run) | None => match outcome.checked {
+            Ok(settings) => run(settings).into(),
+            Err(errors) => {
+                // Without a standard error there is nobody to tell; the exit code says it too.
+                let _ = settings::print_errors(&errors, false);
+                Exit::Configuration.into()
+            }
+        },
+    }
+}
+
+/// clap's own answer: a text for `--help`, an error otherwise.
+fn explain(answer: &clap::Error) -> Exit {
+    // Whoever closed the stream does not want to read it.
+    let _ = answer.print();
+    if answer.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+fn check_config(outcome: Outcome, as_json: bool) -> Exit {
+    let (printed, exit) = match (outcome.checked, outcome.merged) {
+        (Err(errors), _) => (settings::print_errors(&errors, as_json), Exit::Configuration),
+        (Ok(_), Some(merged)) => (settings::print(&merged, as_json), Exit::Done),
+        (Ok(_), None) => (Ok(()), Exit::Done),
+    };
+    match printed {
+        Ok(()) => exit,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
+        Err(error) => {
+            messages::fail(&format!("cannot write to the standard output: {error}"));
+            Exit::StateDir
+        }
+    }
+}
+
+fn run(settings: Settings) -> Exit {
+    logging::begin(settings.log_level);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            messages::fail(&format!("cannot set up what the agent runs on: {error}"));
+            return Exit::Broken;
+        }
+    };
+    let exit = runtime.block_on(run::run(settings));
+    // What is still under way, a name lookup for one, must not hold up the end.
+    runtime.shutdown_background();
+    exit
+}

@@ -1,0 +1,7 @@
+//! `nixfleet-agent`: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nixfleet_agent::main()
+}

@@ -1,0 +1,290 @@
+//! What is said to the dashboard about switches and commands, from what the journal says. Pure.
+
+use std::time::Duration;
+
+use nixfleet_protocol::{
+    home_manager::Generations,
+    journal::{
+        records::{Activation, Initiator, Outcome, Reload, SwitchResult},
+        store::Entry,
+    },
+    wire::{
+        fields::{Generation, Text},
+        v1::{Output, Status, StatusWord},
+        v2::{AnswerOutcome, CommandAnswer, SwitchReport, SwitchState},
+    },
+};
+
+use crate::decide::facts::Stage;
+
+/// What a v1 dashboard hears before a restart.
+pub(crate) const RESTARTING: &str = "Agent restarting...";
+
+/// The longest note or explanation in a headline, in characters: the output's end must find room beside it.
+const MAX_EXPLANATION: usize = 700;
+
+/// Where a switch stands, for a v2 dashboard. Nothing if the journal does not say it.
+pub(crate) fn of_switch(entry: &Entry, stage: Stage) -> Option<SwitchReport> {
+    let request = entry.request.as_present();
+    let result = entry.result.as_present();
+    let standing = match stage {
+        Stage::Accepted => SwitchState::Accepted,
+        Stage::Running => {
+            SwitchState::Running { started_at: entry.started.as_present()?.started_at }
+        }
+        Stage::Final { with_reload: _ } => SwitchState::Finished {
+            result: Box::new(result?.clone()),
+            reload: entry.reload.as_present().cloned().map(Box::new),
+        },
+    };
+    Some(SwitchReport {
+        id: entry.id,
+        command_id: request.and_then(|request| request.command_id.clone()),
+        initiator: request
+            .map(|request| request.initiator)
+            .or_else(|| result.map(|result| result.initiator))
+            .unwrap_or(Initiator::Agent),
+        // A request that cannot be read leaves the result's word for it.
+        requested_at: request
+            .map(|request| request.requested_at)
+            .or_else(|| result.map(|result| result.started_at))?,
+        state: standing,
+    })
+}
+
+/// The result of a switch in the words of v1. Nothing if there is none.
+pub(crate) fn status_of_switch(entry: &Entry, generations: &Generations) -> Option<Status> {
+    let result = entry.result.as_present()?;
+    let headline = headline(result, entry.reload.as_present());
+    let first_line = headline.lines().next().unwrap_or_default();
+    Some(Status {
+        status: match result.outcome {
+            Outcome::Succeeded => StatusWord::Ok,
+            Outcome::Failed
+            | Outcome::TimedOut
+            | Outcome::Cancelled
+            | Outcome::Interrupted
+            | Outcome::NotStarted => StatusWord::Error,
+        },
+        current_generation: current_generation_text(generations),
+        output: Some(Output::tail(&format!("{headline}\n{}", result.output_tail))),
+        test_status: None,
+        comment: Some(Text::head(first_line)),
+    })
+}
+
+/// The answer to another command in the words of v1.
+pub(crate) fn status_of_answer(answer: &CommandAnswer, generations: &Generations) -> Status {
+    Status {
+        status: match answer.outcome {
+            AnswerOutcome::Succeeded => StatusWord::Ok,
+            AnswerOutcome::Failed | AnswerOutcome::Refused => StatusWord::Error,
+        },
+        current_generation: current_generation_text(generations),
+        output: Some(Output::tail(answer.message.as_str())),
+        test_status: None,
+        comment: Some(Text::head(answer.message.as_str())),
+    }
+}
+
+/// What a v1 dashboard hears before a restart.
+pub(crate) fn status_of_restart(generations: &Generations) -> Status {
+    Status {
+        status: StatusWord::Ok,
+        current_generation: current_generation_text(generations),
+        output: Some(Output::tail(RESTARTING)),
+        test_status: None,
+        comment: Some(Text::head(RESTARTING)),
+    }
+}
+
+/// The generation that home-manager's profile leads to, if its name fits the wire: the hash of its store path.
+pub(crate) fn current_generation(generations: &Generations) -> Option<Generation> {
+    let name = generations.profile.as_deref()?.rsplit('/').next()?;
+    name.split('-').next()?.parse().ok()
+}
+
+fn current_generation_text(generations: &Generations) -> Option<Text<64>> {
+    current_generation(generations).map(|generation| Text::head(generation.as_str()))
+}
+
+/// How it ended in a sentence, and what to know beside it.
+fn headline(result: &SwitchResult, reload: Option<&Reload>) -> String {
+    let took = Duration::from_millis(result.duration_ms).as_secs_f64();
+    let mut text = match result.outcome {
+        Outcome::Succeeded => format!("Switch: succeeded in {took:.1} s"),
+        Outcome::Failed => format!("Switch: failed {} after {took:.1} s", ending(result)),
+        Outcome::TimedOut => format!("Switch: took too long and was ended after {took:.1} s"),
+        Outcome::Cancelled => format!("Switch: cancelled after {took:.1} s"),
+        Outcome::Interrupted => "Switch: interrupted, nobody saw how it ended".to_owned(),
+        Outcome::NotStarted => "Switch: not started".to_owned(),
+    };
+    if let Some(note) = &result.note {
+        text.push_str(": ");
+        text.extend(note.chars().take(MAX_EXPLANATION));
+    }
+    match result.activation {
+        Activation::Incomplete => {
+            text.push_str(
+                "\nThe new generation is set, but its activation did not run to its end.",
+            );
+        }
+        Activation::Complete | Activation::Unknown => {}
+    }
+    if let Some(reload) = reload.filter(|reload| !reload.verdict.is_fine()) {
+        text.push_str("\nThe agent: ");
+        text.push_str(reload.verdict.as_str());
+        text.push_str(": ");
+        text.extend(reload.explanation.chars().take(MAX_EXPLANATION));
+    }
+    text
+}
+
+fn ending(result: &SwitchResult) -> String {
+    match (result.exit_code, result.signal) {
+        (Some(code), _) => format!("with exit code {code}"),
+        (None, Some(signal)) => format!("by signal {signal}"),
+        (None, None) => "without an exit code".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use nixfleet_protocol::journal::{
+        read::Found,
+        records::{AgentVerdict, FORMAT, SwitchId},
+    };
+
+    use super::*;
+
+    fn result(outcome: Outcome, exit_code: Option<i32>, signal: Option<i32>) -> SwitchResult {
+        SwitchResult {
+            format: FORMAT,
+            id: SwitchId::generate(),
+            outcome,
+            exit_code,
+            signal,
+            started_at: Timestamp::UNIX_EPOCH,
+            finished_at: Timestamp::UNIX_EPOCH,
+            duration_ms: 12_340,
+            argv: Vec::new(),
+            initiator: Initiator::User,
+            generation_before: None,
+            generation_after: None,
+            activation: Activation::Unknown,
+            output_bytes: 0,
+            output_tail: "the end".to_owned(),
+            wrapper_version: "1".to_owned(),
+            host: "h".to_owned(),
+            note: None,
+        }
+    }
+
+    fn entry(result: SwitchResult) -> Entry {
+        Entry {
+            id: result.id,
+            request: Found::Absent,
+            started: Found::Absent,
+            result: Found::Present(result),
+            reload: Found::Absent,
+            reported: Found::Absent,
+            refused: Found::Absent,
+        }
+    }
+
+    #[test]
+    fn only_success_is_ok_on_v1() {
+        for (outcome, code, signal, word, headline) in [
+            (Outcome::Succeeded, Some(0), None, StatusWord::Ok, "Switch: succeeded in 12.3 s"),
+            (
+                Outcome::Failed,
+                Some(1),
+                None,
+                StatusWord::Error,
+                "Switch: failed with exit code 1 after 12.3 s",
+            ),
+            (
+                Outcome::Failed,
+                None,
+                Some(9),
+                StatusWord::Error,
+                "Switch: failed by signal 9 after 12.3 s",
+            ),
+            (
+                Outcome::TimedOut,
+                None,
+                Some(15),
+                StatusWord::Error,
+                "Switch: took too long and was ended after 12.3 s",
+            ),
+            (
+                Outcome::Cancelled,
+                None,
+                Some(15),
+                StatusWord::Error,
+                "Switch: cancelled after 12.3 s",
+            ),
+            (
+                Outcome::Interrupted,
+                None,
+                None,
+                StatusWord::Error,
+                "Switch: interrupted, nobody saw how it ended",
+            ),
+            (Outcome::NotStarted, None, None, StatusWord::Error, "Switch: not started"),
+        ] {
+            let entry = entry(result(outcome, code, signal));
+            let status = status_of_switch(&entry, &Generations::default()).unwrap();
+            assert_eq!(status.status, word);
+            assert_eq!(status.comment.unwrap().as_str(), headline);
+            assert_eq!(status.output.unwrap().as_str(), format!("{headline}\nthe end"));
+        }
+    }
+
+    #[test]
+    fn notes_and_an_agent_that_is_not_back_are_said_and_the_end_of_the_output_stays() {
+        let mut long = result(Outcome::Failed, Some(1), None);
+        long.note = Some("n".repeat(9000));
+        long.output_tail = format!("{}the error", "x".repeat(8000));
+        long.activation = Activation::Incomplete;
+        let mut entry = entry(long);
+        entry.reload = Found::Present(Reload {
+            format: FORMAT,
+            switch: None,
+            verdict: AgentVerdict::NotBack,
+            explanation: "bootstrap answered 5".to_owned(),
+            began_at: Timestamp::UNIX_EPOCH,
+            duration_ms: 1,
+            agent_pid: None,
+            steps: Vec::new(),
+        });
+        let status = status_of_switch(&entry, &Generations::default()).unwrap();
+        let output = status.output.unwrap();
+        for part in ["Switch: failed", "did not run to its end", "not_back: bootstrap", "the error"]
+        {
+            assert!(output.as_str().contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn the_generation_is_the_hash_of_the_store_path() {
+        let of = |profile: &str| {
+            let generations = Generations { profile: Some(profile.to_owned()), current_home: None };
+            current_generation(&generations).map(String::from)
+        };
+        let path = "/nix/store/0c2zj1y6zv9pdq0q1hb0r7w0x4g5w9cd-home-manager-generation";
+        assert_eq!(of(path).as_deref(), Some("0c2zj1y6zv9pdq0q1hb0r7w0x4g5w9cd"));
+        assert_eq!(of("/nix/store/"), None);
+        assert_eq!(current_generation(&Generations::default()), None);
+    }
+
+    #[test]
+    fn a_broken_request_does_not_keep_the_result_back() {
+        let mut entry = entry(result(Outcome::Interrupted, None, None));
+        entry.request = Found::Unreadable { why: "?".to_owned() };
+        let report = of_switch(&entry, Stage::Final { with_reload: false }).unwrap();
+        assert_eq!(report.initiator, Initiator::User);
+        assert!(of_switch(&entry, Stage::Running).is_none());
+    }
+}

@@ -1,0 +1,172 @@
+//! The calls to the dashboard, each from an action to its event.
+
+use std::{sync::PoisonError, time::Duration};
+
+use nixfleet_protocol::{
+    journal::records::SwitchId,
+    wire::{
+        fields::{CommandId, Text, Token},
+        v1::Registered,
+        v2::Polled,
+    },
+};
+use uuid::Uuid;
+
+use super::{Shared, jobs::said};
+use crate::{
+    decide::{
+        event::{Event, Welcome},
+        facts::{Arrival, Delivery, Protocol, Stage},
+    },
+    journal_desk::DeskGone,
+    report,
+};
+
+/// How long a v1 dashboard has to hear of a restart.
+const RESTART_TOLD_WITHIN: Duration = Duration::from_secs(3);
+
+pub(super) async fn register(shared: &Shared) -> Result<Event, DeskGone> {
+    let (_, generations) = shared.desk.run(|desk| desk.generations()).await?;
+    let registration = shared.facts.registration(&shared.settings, &generations);
+    let mut reply = shared.client.register(&registration).await;
+    if let Ok(registered) = &mut reply {
+        take_token(shared, registered.agent_token.take()).await?;
+    }
+    Ok(Event::Registered(reply.map(welcome)))
+}
+
+fn welcome(registered: Registered) -> Welcome {
+    Welcome {
+        protocol: Protocol::offered(registered.protocol),
+        command: registered
+            .command
+            .filter(|verb| !verb.is_empty())
+            .and_then(|verb| delivered_once(&verb)),
+    }
+}
+
+/// A command without an id gets one, so that it goes the same way as all others.
+fn delivered_once(verb: &str) -> Option<Arrival> {
+    let id = Uuid::new_v4().to_string().parse().ok()?;
+    Some(Arrival { id, verb: Text::head(verb), delivery: Delivery::Once })
+}
+
+pub(super) async fn poll(shared: &Shared) -> Result<Event, DeskGone> {
+    let mut reply = shared.client.poll().await;
+    if let Ok(polled) = &mut reply {
+        take_token(shared, polled.agent_token.take()).await?;
+    }
+    Ok(Event::Polled(reply.map(leased)))
+}
+
+fn leased(polled: Polled) -> Option<Arrival> {
+    polled.command.map(|command| Arrival {
+        id: command.id,
+        verb: command.verb,
+        delivery: Delivery::Leased,
+    })
+}
+
+/// Takes over a token of the host's own: first onto the disk, then into use. One that cannot be stored is kept for the
+/// next call; the dashboard sends it only once.
+async fn take_token(shared: &Shared, offered: Option<Token>) -> Result<(), DeskGone> {
+    let earlier = {
+        let mut slot = shared.unstored_token.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.take()
+    };
+    let Some(token) = offered.or(earlier) else { return Ok(()) };
+    let to_store = token.clone();
+    let (_, stored) = shared.desk.run(move |desk| desk.store_token(&to_store)).await?;
+    match stored {
+        Ok(()) => {
+            tracing::info!("the dashboard gave this host a token of its own");
+            shared.client.adopt(token);
+        }
+        Err(error) => {
+            tracing::error!("the host's own token is not used yet: {}", said(&error));
+            let mut slot = shared.unstored_token.lock().unwrap_or_else(PoisonError::into_inner);
+            *slot = Some(token);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn acknowledge(shared: &Shared, command: CommandId) -> Event {
+    let reply = shared.client.acknowledge(&command).await;
+    Event::Acknowledged { command, reply }
+}
+
+pub(super) async fn send_answer(
+    shared: &Shared,
+    command: CommandId,
+    protocol: Protocol,
+) -> Result<Event, DeskGone> {
+    let wanted = command.clone();
+    let job = move |desk: &mut crate::journal_desk::Desk| {
+        desk.answer_to(&wanted).map(|answer| (answer, desk.generations()))
+    };
+    let (_, found) = shared.desk.run(job).await?;
+    let Some((answer, generations)) = found else {
+        return Ok(Event::NotAnswerable { command });
+    };
+    let reply = match protocol {
+        Protocol::V1 => {
+            shared.client.status(&report::status_of_answer(&answer, &generations)).await
+        }
+        Protocol::V2 => shared.client.answer(&command, &answer).await,
+    };
+    Ok(Event::AnswerSent { command, reply })
+}
+
+pub(super) async fn report(
+    shared: &Shared,
+    switch: SwitchId,
+    stage: Stage,
+    protocol: Protocol,
+) -> Result<Event, DeskGone> {
+    let reply = match protocol {
+        Protocol::V1 => {
+            let (_, status) = shared.desk.run(move |desk| desk.status(switch)).await?;
+            let Some(status) = status else { return Ok(Event::NotReportable { switch }) };
+            shared.client.status(&status).await.map(|()| None)
+        }
+        Protocol::V2 => {
+            let (_, report) = shared.desk.run(move |desk| desk.report(switch, stage)).await?;
+            let Some(report) = report else { return Ok(Event::NotReportable { switch }) };
+            shared.client.report(&report).await.map(Some)
+        }
+    };
+    Ok(Event::Reported { switch, stage, reply })
+}
+
+pub(super) async fn send_output(
+    shared: &Shared,
+    switch: SwitchId,
+    offset: u64,
+) -> Result<Event, DeskGone> {
+    let (_, piece) = shared.desk.run(move |desk| desk.output(switch, offset)).await?;
+    match piece {
+        Ok(piece) => {
+            let reply = shared.client.output(switch, offset, piece).await;
+            Ok(Event::OutputSent { switch, reply })
+        }
+        Err(error) => {
+            tracing::warn!(%switch, %error, "the output cannot be read");
+            Ok(Event::OutputUnreadable { switch })
+        }
+    }
+}
+
+/// Tells a v1 dashboard of a restart. If it does not hear of it, the next agent says that it is there.
+pub(super) async fn tell_restart(shared: &Shared, command: CommandId) -> Result<Event, DeskGone> {
+    let (_, generations) = shared.desk.run(|desk| desk.generations()).await?;
+    let status = report::status_of_restart(&generations);
+    let told = tokio::time::timeout(RESTART_TOLD_WITHIN, shared.client.status(&status)).await;
+    if let Ok(Ok(())) = told {
+        let (_, closed) = shared.desk.run(move |desk| desk.close_restart(&command)).await?;
+        if let Err(error) = closed {
+            tracing::warn!("{}", said(&error));
+        }
+    }
+    Ok(Event::RestartTold)
+}

@@ -1,0 +1,126 @@
+//! Being the one agent: `agent.lock`, and `agent.json`, by which others know that this agent is up.
+
+use std::{
+    env, io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    journal::{
+        atomic::{self, WriteError},
+        lock::{Lock, LockError},
+        read,
+        records::{FORMAT, RunningAgent},
+    },
+    process::{AskError, ProcessIdentity},
+    state_dir::StateDir,
+};
+
+use crate::settings::Settings;
+
+/// How long an agent before this one may take to end.
+const OTHER_ENDS_WITHIN: Duration = Duration::from_secs(15);
+
+/// Time between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(100);
+
+/// Why this agent is not the one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTheOne {
+    /// Another runs.
+    #[error("another agent runs{}; end it first, or give this one another state directory with --state-dir", by_pid(*pid))]
+    AnotherRuns { pid: Option<u32> },
+    /// The lock file cannot be used.
+    #[error(transparent)]
+    Lock(LockError),
+}
+
+fn by_pid(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+}
+
+/// Takes the agent's lock, waiting for an agent that is ending.
+pub(crate) async fn become_the_one(directory: &StateDir) -> Result<Lock, NotTheOne> {
+    let deadline = Instant::now() + OTHER_ENDS_WITHIN;
+    let mut is_said = false;
+    loop {
+        match Lock::take(&directory.agent_lock()) {
+            Ok(lock) => return Ok(lock),
+            Err(error @ LockError::Io { .. }) => return Err(NotTheOne::Lock(error)),
+            Err(LockError::Held { .. }) => {}
+        }
+        let pid = pid_of_other(directory);
+        if Instant::now() >= deadline {
+            return Err(NotTheOne::AnotherRuns { pid });
+        }
+        if !is_said {
+            is_said = true;
+            tracing::info!(pid, "another agent still runs; waiting for it to end");
+        }
+        tokio::time::sleep(TRY_EVERY).await;
+    }
+}
+
+fn pid_of_other(directory: &StateDir) -> Option<u32> {
+    let other = read::read::<RunningAgent>(&directory.agent_record()).present()?.process;
+    other.is_alive().is_ok_and(|alive| alive).then_some(other.pid)
+}
+
+/// Why the agent cannot say that it is up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("cannot find out which program this is")]
+    Executable(#[source] io::Error),
+    #[error(transparent)]
+    Process(#[from] AskError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// `agent.json`.
+#[derive(Debug)]
+pub(crate) struct AgentRecord {
+    path: PathBuf,
+    record: RunningAgent,
+}
+
+impl AgentRecord {
+    /// Writes down that this agent is up.
+    pub(crate) fn write(directory: &StateDir, settings: &Settings) -> Result<Self, RecordError> {
+        let exe = env::current_exe()
+            .and_then(|path| path.canonicalize())
+            .map_err(RecordError::Executable)?;
+        let record = RunningAgent {
+            format: FORMAT,
+            process: ProcessIdentity::current()?,
+            started_at: Timestamp::now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            exe,
+            invoked_as: invoked_as(),
+            config_path: settings.config_path.clone(),
+            config_digest: settings.config_digest.clone(),
+            last_heartbeat_at: None,
+        };
+        let path = directory.agent_record();
+        atomic::replace(&path, &record)?;
+        Ok(Self { path, record })
+    }
+
+    /// This process.
+    pub(crate) const fn process(&self) -> &ProcessIdentity {
+        &self.record.process
+    }
+
+    /// The dashboard has answered.
+    pub(crate) fn note_heartbeat(&mut self) -> Result<(), WriteError> {
+        self.record.last_heartbeat_at = Some(Timestamp::now());
+        atomic::replace_lazily(&self.path, &self.record)
+    }
+}
+
+/// The name under which this program was started, if it says which file that is.
+fn invoked_as() -> Option<PathBuf> {
+    env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute())
+}

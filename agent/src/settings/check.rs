@@ -1,0 +1,332 @@
+//! From merged values to [`Settings`]. All mistakes are found in one go, not one per attempt.
+
+use std::{fs, path::PathBuf, str::FromStr};
+
+use nixfleet_protocol::{
+    config_file::LoadedConfig,
+    home_manager::HomeManagerLinks,
+    wire::fields::{FieldError, HostId, PollInterval, Text, Token},
+};
+use reqwest::{Certificate, Url};
+use tracing::Level;
+
+use super::{
+    Settings, SettingsError,
+    environment::Environment,
+    merged::{Merged, Source, Sourced, TokenSetting},
+    token_file,
+};
+
+/// Checks all values; either they are all good, or every mistake is named.
+pub(super) fn check(
+    merged: &Merged,
+    loaded: LoadedConfig,
+    environment: &Environment,
+) -> Result<Settings, Vec<SettingsError>> {
+    let mut mistakes = Mistakes(Vec::new());
+    let allow_insecure_http = mistakes.take(truth(&merged.allow_insecure_http));
+    let url = mistakes.take(url(merged.url.as_ref(), allow_insecure_http.unwrap_or(false)));
+    let token = mistakes.take(token(merged.token.as_ref()));
+    let hostname = mistakes.take(hostname(&merged.hostname));
+    let interval = mistakes.take(interval(&merged.interval));
+    let repo_dir = mistakes.take(repo_dir(merged.repo_dir.as_ref()));
+    let switch = mistakes.take(absolute("switch", merged.switch.as_ref()));
+    let state_dir = mistakes.take(state_dir(merged.state_dir.as_ref()));
+    let certificates = mistakes.take(certificates(merged.ca_file.as_ref()));
+    let log_level = mistakes.take(log_level(&merged.log_level));
+    let location =
+        mistakes.take(optional("location", merged.location.as_ref(), |text| Text::new(text)));
+    let device_type = mistakes.take(field("device_type", &merged.device_type, parsed));
+    let theme_color = mistakes.take(optional("theme_color", merged.theme_color.as_ref(), parsed));
+    let criticality = mistakes.take(optional("criticality", merged.criticality.as_ref(), parsed));
+
+    let settings = (|| {
+        Some(Settings {
+            url: url?,
+            token: token?,
+            hostname: hostname?,
+            interval: interval?,
+            repo_dir: repo_dir?,
+            names_repo: names_repo(merged),
+            switch: switch?,
+            state_dir: state_dir?,
+            certificates: certificates?,
+            log_level: log_level?,
+            location: location?,
+            device_type: device_type?,
+            theme_color: theme_color?,
+            criticality: criticality?,
+            switch_arguments: merged.switch_arguments.value.clone(),
+            config_path: loaded.path,
+            config_digest: loaded.digest,
+            links: links(environment),
+            home: environment.home().map(PathBuf::from),
+            search_path: environment.text("PATH"),
+            notify_socket: environment.path("NOTIFY_SOCKET"),
+        })
+    })();
+    match settings {
+        Some(settings) if mistakes.0.is_empty() => Ok(settings),
+        Some(_) | None => Err(mistakes.0),
+    }
+}
+
+/// A value, or what is wrong with it.
+type Checked<T> = Result<T, Box<SettingsError>>;
+
+/// Collects what is wrong.
+struct Mistakes(Vec<SettingsError>);
+
+impl Mistakes {
+    fn take<T>(&mut self, checked: Checked<T>) -> Option<T> {
+        checked.map_err(|error| self.0.push(*error)).ok()
+    }
+}
+
+fn links(environment: &Environment) -> HomeManagerLinks {
+    let xdg = environment.path("XDG_STATE_HOME");
+    let home = environment.home().map(PathBuf::from).unwrap_or_default();
+    let user = environment.text("USER").or_else(|| environment.text("LOGNAME"));
+    HomeManagerLinks::of(xdg.as_deref(), &home, user.as_deref())
+}
+
+fn names_repo(merged: &Merged) -> bool {
+    merged.repo_dir.as_ref().is_some_and(|set| set.source != Source::Default)
+}
+
+fn field<T>(
+    key: &'static str,
+    set: &Sourced<String>,
+    make: impl FnOnce(&str) -> Result<T, FieldError>,
+) -> Checked<T> {
+    make(&set.value).map_err(|source| {
+        let (value, origin) = (set.value.clone(), set.source.clone());
+        Box::new(SettingsError::Field { key, value, origin, advice: String::new(), source })
+    })
+}
+
+fn optional<T>(
+    key: &'static str,
+    set: Option<&Sourced<String>>,
+    make: impl FnOnce(&str) -> Result<T, FieldError>,
+) -> Checked<Option<T>> {
+    set.map(|set| field(key, set, make)).transpose()
+}
+
+fn parsed<T: FromStr<Err = FieldError>>(text: &str) -> Result<T, FieldError> {
+    T::from_str(text)
+}
+
+fn wrong<T>(key: &'static str, set: &Sourced<String>, expected: &'static str) -> Checked<T> {
+    let (value, origin) = (set.value.clone(), set.source.clone());
+    Err(Box::new(SettingsError::Value { key, value, origin, expected }))
+}
+
+fn truth(set: &Sourced<String>) -> Checked<bool> {
+    match set.value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => wrong("allow_insecure_http", set, "`true`, `1`, `yes`, `false`, `0` or `no`"),
+    }
+}
+
+fn url(set: Option<&Sourced<String>>, allow_plain: bool) -> Checked<Url> {
+    const EXPECTED: &str = "a dashboard's address such as `https://fleet.example.org`";
+    const WITHOUT_PASSWORD: &str =
+        "an address without user name and password: the token is what identifies the host";
+    let set = set.ok_or(SettingsError::Missing {
+        key: "url",
+        remedy: "give the dashboard's address with --url, NIXFLEET_URL or `url` in the config file",
+    })?;
+    let Ok(mut url) = Url::parse(&set.value) else { return wrong("url", set, EXPECTED) };
+    if !url.username().is_empty() || url.password().is_some() {
+        // The value may hold a password, so it is not repeated.
+        let hidden = Sourced { value: "(not shown)".to_owned(), source: set.source.clone() };
+        return wrong("url", &hidden, WITHOUT_PASSWORD);
+    }
+    let is_whole = url.has_host() && url.query().is_none() && url.fragment().is_none();
+    match (url.scheme(), is_whole) {
+        ("https", true) => {}
+        ("http", true) if allow_plain => {}
+        ("http", true) => {
+            let (url, origin) = (set.value.clone(), set.source.clone());
+            return Err(Box::new(SettingsError::PlainHttp { url, origin }));
+        }
+        _ => return wrong("url", set, EXPECTED),
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+fn token(set: Option<&Sourced<TokenSetting>>) -> Checked<Token> {
+    let set = set.ok_or(SettingsError::Missing {
+        key: "token_file",
+        remedy: "name the file that holds the dashboard's token with --token-file, NIXFLEET_TOKEN_FILE or `token_file` in the config file, or put the token into NIXFLEET_TOKEN",
+    })?;
+    let origin = set.source.clone();
+    match &set.value {
+        TokenSetting::Text(text) => {
+            Token::new(text.trim()).map_err(|source| SettingsError::Token { origin, source }.into())
+        }
+        TokenSetting::File(path) => token_file::read(path)
+            .map_err(|source| SettingsError::TokenFile { origin, source }.into()),
+    }
+}
+
+fn hostname(set: &Sourced<String>) -> Checked<HostId> {
+    set.value.parse().map_err(|source| {
+        let advice = suggestion(&set.value).map(|name| {
+            format!(
+                "; set --hostname, NIXFLEET_HOSTNAME or `hostname` in the config file, for example to {:?}",
+                name.as_str()
+            )
+        });
+        Box::new(SettingsError::Field {
+            key: "hostname",
+            value: set.value.clone(),
+            origin: set.source.clone(),
+            advice: advice.unwrap_or_default(),
+            source,
+        })
+    })
+}
+
+/// A name like this one that every dashboard takes.
+fn suggestion(name: &str) -> Option<HostId> {
+    let slug: String = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let slug = slug.trim_matches('-');
+    let starts_well = slug.starts_with(|c: char| c.is_ascii_alphabetic());
+    let whole = if starts_well { slug.to_owned() } else { format!("host-{slug}") };
+    let short: String = whole.chars().take(63).collect();
+    short.trim_end_matches('-').parse().ok()
+}
+
+fn interval(set: &Sourced<String>) -> Checked<PollInterval> {
+    const EXPECTED: &str = "a number of seconds from 1 to 3600";
+    let seconds = set.value.parse().ok();
+    let interval = seconds.and_then(|seconds| PollInterval::from_seconds(seconds).ok());
+    interval.map_or_else(|| wrong("interval", set, EXPECTED), Ok)
+}
+
+fn log_level(set: &Sourced<String>) -> Checked<Level> {
+    match set.value.to_ascii_lowercase().as_str() {
+        "error" => Ok(Level::ERROR),
+        "warn" => Ok(Level::WARN),
+        "info" => Ok(Level::INFO),
+        "debug" => Ok(Level::DEBUG),
+        "trace" => Ok(Level::TRACE),
+        _ => wrong("log_level", set, "`error`, `warn`, `info`, `debug` or `trace`"),
+    }
+}
+
+fn absolute(key: &'static str, set: Option<&Sourced<PathBuf>>) -> Checked<Option<PathBuf>> {
+    match set {
+        Some(set) if set.value.is_absolute() => Ok(Some(set.value.clone())),
+        Some(set) => {
+            let shown =
+                Sourced { value: set.value.display().to_string(), source: set.source.clone() };
+            wrong(key, &shown, "an absolute path; give one that begins with `/`")
+        }
+        None => Ok(None),
+    }
+}
+
+fn repo_dir(set: Option<&Sourced<PathBuf>>) -> Checked<PathBuf> {
+    let missing = SettingsError::Missing {
+        key: "repo_dir",
+        remedy: "HOME is not set either; give one of the two",
+    };
+    Ok(absolute("repo_dir", set)?.ok_or(missing)?)
+}
+
+fn state_dir(set: Option<&Sourced<PathBuf>>) -> Checked<PathBuf> {
+    let missing = SettingsError::Missing {
+        key: "state_dir",
+        remedy: "neither XDG_STATE_HOME nor HOME is set; give one of the three",
+    };
+    Ok(absolute("state_dir", set)?.ok_or(missing)?)
+}
+
+fn certificates(set: Option<&Sourced<PathBuf>>) -> Checked<Vec<Certificate>> {
+    let Some(set) = set else { return Ok(Vec::new()) };
+    let failed = |source| {
+        let (path, origin) = (set.value.clone(), set.source.clone());
+        Box::new(SettingsError::Certificates { path, origin, source })
+    };
+    let pem = fs::read(&set.value).map_err(|error| failed(error.into()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.into()))?;
+    if found.is_empty() {
+        return Err(failed("there is no certificate in it".into()));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(value: &str) -> Sourced<String> {
+        Sourced { value: value.to_owned(), source: Source::Default }
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        for (text, plain, expected) in [
+            ("https://fleet.example.org", false, Ok("https://fleet.example.org/")),
+            ("https://fleet.example.org/base/", false, Ok("https://fleet.example.org/base/")),
+            ("https://fleet.example.org/base", false, Ok("https://fleet.example.org/base/")),
+            ("http://localhost:8000", true, Ok("http://localhost:8000/")),
+            ("http://localhost:8000", false, Err("unencrypted")),
+            ("fleet.example.org", false, Err("https://")),
+            ("ftp://fleet.example.org", true, Err("https://")),
+            ("https://fleet.example.org/?a=b", false, Err("https://")),
+            ("https://me:secret@fleet.example.org", false, Err("user name")),
+        ] {
+            let checked = url(Some(&set(text)), plain);
+            match expected {
+                Ok(whole) => assert_eq!(checked.unwrap().as_str(), whole),
+                Err(part) => {
+                    let refusal = checked.unwrap_err().to_string();
+                    assert!(refusal.contains(part) && !refusal.contains("secret"), "{refusal}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_dashboard_takes_gets_a_suggestion() {
+        for (name, expected) in [
+            ("mac.local", "mac"),
+            ("Anna's MacBook", "anna-s-macbook"),
+            ("2nd_mac", "host-2nd-mac"),
+            ("mäc", "m-c"),
+            ("...", "host"),
+            (&"x".repeat(80), &"x".repeat(63)),
+        ] {
+            assert_eq!(suggestion(name).unwrap().as_str(), expected, "{name:?}");
+            let refusal = hostname(&set(name)).unwrap_err().to_string();
+            assert!(refusal.contains(expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn truths_and_intervals_have_their_spellings() {
+        for (text, expected) in [("true", Some(true)), ("YES", Some(true)), ("1", Some(true))] {
+            assert_eq!(truth(&set(text)).ok(), expected, "{text}");
+        }
+        for (text, expected) in [("no", Some(false)), ("0", Some(false)), ("maybe", None)] {
+            assert_eq!(truth(&set(text)).ok(), expected, "{text}");
+        }
+        for (text, taken) in [("30", true), ("0", false), ("3601", false), ("30s", false)] {
+            assert_eq!(interval(&set(text)).is_ok(), taken, "{text}");
+        }
+    }
+}

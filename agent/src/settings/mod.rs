@@ -1,0 +1,161 @@
+//! What the agent is set to, in three steps: [`ConfigFile`] as it stands on disk, [`merged`] with the source of each
+//! value, and [`Settings`], which are checked and never checked again.
+//!
+//! [`ConfigFile`]: nixfleet_protocol::config_file::ConfigFile
+
+mod check;
+mod environment;
+mod merged;
+mod show;
+pub(crate) mod token_file;
+
+use std::path::PathBuf;
+
+use nixfleet_protocol::{
+    config_file::{self, ConfigFileError, LoadedConfig},
+    home_manager::HomeManagerLinks,
+    wire::fields::{
+        Criticality, DeviceType, FieldError, HostId, PollInterval, Text, ThemeColor, Token,
+    },
+};
+use reqwest::{Certificate, Url};
+use tracing::Level;
+
+pub(crate) use environment::Environment;
+pub(crate) use show::{print, print_errors};
+
+use crate::command_line::Flags;
+use merged::{Merged, Source};
+use token_file::TokenFileError;
+
+/// The settings, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The dashboard; the path ends with `/`.
+    pub(crate) url: Url,
+    /// The token that the host was given by its operator.
+    pub(crate) token: Token,
+    /// The host's name at the dashboard.
+    pub(crate) hostname: HostId,
+    /// Time between two heartbeats.
+    pub(crate) interval: PollInterval,
+    /// Where home-manager runs.
+    pub(crate) repo_dir: PathBuf,
+    /// Whether `repo_dir` was set, and thus is worth telling.
+    pub(crate) names_repo: bool,
+    /// `nixfleet-switch`, where it was set.
+    pub(crate) switch: Option<PathBuf>,
+    /// Where the journal is.
+    pub(crate) state_dir: PathBuf,
+    /// Certificates to trust beside the bundled ones.
+    pub(crate) certificates: Vec<Certificate>,
+    /// How much to log.
+    pub(crate) log_level: Level,
+    /// What the dashboard shows of the host.
+    pub(crate) location: Option<Text<50>>,
+    /// The kind of device.
+    pub(crate) device_type: DeviceType,
+    /// The host's colour.
+    pub(crate) theme_color: Option<ThemeColor>,
+    /// How much it matters when the host is down.
+    pub(crate) criticality: Option<Criticality>,
+    /// What home-manager gets after `switch`.
+    pub(crate) switch_arguments: Vec<String>,
+    /// The config file as it was read.
+    pub(crate) config_path: Option<PathBuf>,
+    /// Its digest at that time.
+    pub(crate) config_digest: Option<String>,
+    /// Where home-manager keeps its links.
+    pub(crate) links: HomeManagerLinks,
+    /// The home directory, where there is one.
+    pub(crate) home: Option<PathBuf>,
+    /// `PATH`, for finding `nixfleet-switch`.
+    pub(crate) search_path: Option<String>,
+    /// systemd's socket for `READY=1`.
+    pub(crate) notify_socket: Option<PathBuf>,
+}
+
+/// Why the settings make no sense. Each names the key, and where there is one, the value and its source.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The config file.
+    #[error(transparent)]
+    ConfigFile(#[from] ConfigFileError),
+    /// Something without a default was not set.
+    #[error("{key} is not set; {remedy}")]
+    Missing { key: &'static str, remedy: &'static str },
+    /// A value that a field does not take.
+    #[error("{key} = {value:?} ({origin}) cannot be used{advice}")]
+    Field {
+        key: &'static str,
+        value: String,
+        origin: Source,
+        advice: String,
+        #[source]
+        source: FieldError,
+    },
+    /// A value that is not what it should be.
+    #[error("{key} = {value:?} ({origin}) is not {expected}")]
+    Value { key: &'static str, value: String, origin: Source, expected: &'static str },
+    /// Plain http.
+    #[error(
+        "url = {url:?} ({origin}) would send the token unencrypted; use https://, or set allow_insecure_http = true in the config file, NIXFLEET_ALLOW_INSECURE_HTTP=true or --allow-insecure-http if you accept that"
+    )]
+    PlainHttp { url: String, origin: Source },
+    /// The token in a variable is none. Its text stays out.
+    #[error("token ({origin}) cannot be used")]
+    Token {
+        origin: Source,
+        #[source]
+        source: FieldError,
+    },
+    /// The token's file.
+    #[error("token_file ({origin}) cannot be used")]
+    TokenFile {
+        origin: Source,
+        #[source]
+        source: TokenFileError,
+    },
+    /// The file with certificates.
+    #[error("ca_file = {path:?} ({origin}) does not hold certificates in PEM form")]
+    Certificates {
+        path: PathBuf,
+        origin: Source,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What was set, and what it comes to.
+pub(crate) struct Outcome {
+    pub(crate) merged: Option<Merged>,
+    pub(crate) checked: Result<Settings, Vec<SettingsError>>,
+}
+
+/// Reads, merges and checks everything.
+pub(crate) fn load(flags: &Flags, environment: &Environment) -> Outcome {
+    let loaded = match load_file(flags, environment) {
+        Ok(loaded) => loaded,
+        Err(error) => return Outcome { merged: None, checked: Err(vec![error.into()]) },
+    };
+    let merged = merged::merge(flags, environment, &loaded, &system_name());
+    let checked = check::check(&merged, loaded, environment);
+    Outcome { merged: Some(merged), checked }
+}
+
+fn load_file(flags: &Flags, environment: &Environment) -> Result<LoadedConfig, ConfigFileError> {
+    let named = flags.config.clone().or_else(|| environment.path("NIXFLEET_CONFIG"));
+    if let Some(path) = named {
+        return config_file::load(&path);
+    }
+    let xdg = environment.path("XDG_CONFIG_HOME");
+    let default = config_file::default_path(xdg.as_deref(), environment.home());
+    config_file::load_default(default.as_deref())
+}
+
+/// What the system calls itself, up to the first dot.
+fn system_name() -> String {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy();
+    name.split('.').next().unwrap_or_default().to_owned()
+}

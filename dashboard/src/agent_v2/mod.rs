@@ -1,0 +1,16 @@
+//! The superset: commands with an id and a lease, results that are idempotent by switch id, live output.
+//!
+//! The contract is [`nixfleet_protocol::wire::v2`]. Every call may come twice and has the same effect as once; nothing
+//! is answered before it is on disk.
+
+mod commands;
+mod output;
+mod poll;
+mod switches;
+
+pub(crate) use self::{
+    commands::{acknowledge, answer},
+    output::append_output,
+    poll::poll,
+    switches::report_switch,
+};
