@@ -1,7 +1,11 @@
 //! What the end-to-end tests and the demo share: the outside world of the programs, rebuilt so
 //! that it runs on one machine, in one folder, without root and without a Mac.
 //!
+//! - [`launchd`]: a simulated launchd.
+//! - [`stage`]: the real programs in it, and a real `systemd --user`.
+//!
 //! Nothing here is used by the programs themselves; this crate depends on them, never the other
 //! way round.
 
 pub mod launchd;
+pub mod stage;

@@ -113,10 +113,9 @@ impl Watch {
             perform(action, identity);
         };
         let duration = began.elapsed();
-        if supervision.cause().is_some() {
-            end_remains(identity);
-        }
-        Ok(Watched { ending: ending(status), stopped: supervision.cause(), duration })
+        let (ending, stopped) = (ending(status), supervision.cause());
+        end_remains(ending, stopped, identity);
+        Ok(Watched { ending, stopped, duration })
     }
 }
 
@@ -162,8 +161,15 @@ fn perform(action: Action, identity: &ProcessIdentity) {
     let _ = process::signal_group(identity, signal);
 }
 
-/// A switch that was stopped leaves nothing at work: what home-manager had started goes as well.
-fn end_remains(identity: &ProcessIdentity) {
+/// A home-manager that was stopped or killed leaves nothing at work: what it had started may be the activation itself,
+/// and the next switch must not run beside it. What one that ended by itself leaves behind, it meant to leave.
+fn end_remains(ending: Ending, stopped: Option<StopCause>, identity: &ProcessIdentity) {
+    match (ending, stopped) {
+        (Ending::Exited(_), None) => return,
+        (Ending::Signalled(_), None) => perform(Action::PassTerminate, identity),
+        // It was told already.
+        (Ending::Exited(_) | Ending::Signalled(_), Some(_)) => {}
+    }
     let deadline = Instant::now() + REMAINS_LIMIT;
     while process::group_runs(identity).unwrap_or(false) {
         if Instant::now() >= deadline {
