@@ -1,7 +1,7 @@
 //! From settings to a running server, and back to an exit code.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     sync::Arc,
 };
@@ -74,7 +74,11 @@ impl StartError {
 /// Logs to standard error; standard output is for the address alone.
 pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("NIXFLEET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
 }
 
 /// Serves until SIGTERM or SIGINT.

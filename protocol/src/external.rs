@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
 /// How long to wait for the outputs once the program has ended: a descendant may hold them open for ever.
-const DRAIN_LIMIT: Duration = Duration::from_millis(200);
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a program ended, and what it said.
 #[derive(Debug, Clone, PartialEq, Eq)]

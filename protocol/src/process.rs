@@ -4,7 +4,7 @@
 //! `/bin/ps` tells there. Which of the two is asked is found out at run time.
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
     process::{Command, Stdio},
     sync::OnceLock,
@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-use crate::external::{self, ExternalError};
+use crate::external::{self, Ended, ExternalError};
 
 /// How long `ps` and `sysctl` may take.
 const ASKING_LIMIT: Duration = Duration::from_secs(5);
@@ -37,10 +37,28 @@ struct Seen {
     is_zombie: bool,
 }
 
-/// The process was looked for and the system did not tell.
+/// A process was looked for and the system did not tell. That is not the same as its being gone.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot find out which processes run")]
-pub struct AskError(#[source] ExternalError);
+pub enum AskError {
+    /// The system's own files.
+    #[error("cannot read {path}")]
+    Proc {
+        /// Which.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The program that tells where there are no such files.
+    #[error("cannot find out which processes run")]
+    Tool(#[source] ExternalError),
+    /// It ran, and said nothing that can be understood.
+    #[error("{program} does not tell which processes run")]
+    Silent {
+        /// Which.
+        program: String,
+    },
+}
 
 impl ProcessIdentity {
     /// This process.
@@ -96,9 +114,13 @@ pub fn boot_id() -> Result<String, AskError> {
     }
     let told = match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(told) => told,
-        Err(_no_proc) => ask("/usr/sbin/sysctl", &["-n", "kern.bootsessionuuid"])?,
+        Err(_no_proc) => ask("/usr/sbin/sysctl", &["-n", "kern.bootsessionuuid"])?.stdout,
     };
-    Ok(BOOT_ID.get_or_init(|| told.trim().to_owned()).clone())
+    let told = told.trim();
+    if told.is_empty() {
+        return Err(AskError::Silent { program: "the kernel".to_owned() });
+    }
+    Ok(BOOT_ID.get_or_init(|| told.to_owned()).clone())
 }
 
 fn has_proc() -> bool {
@@ -107,34 +129,58 @@ fn has_proc() -> bool {
 
 fn look_at(pid: u32) -> Result<Option<Seen>, AskError> {
     if has_proc() {
-        return Ok(fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()
-            .as_deref()
-            .and_then(from_stat));
+        return look_at_proc(&format!("/proc/{pid}/stat"));
     }
-    let lines = ask("/bin/ps", &["-o", "pgid=,stat=,lstart=", "-p", &pid.to_string()])?;
-    Ok(lines.lines().find_map(from_ps))
+    let ended = ask("/bin/ps", &["-o", "pgid=,stat=,lstart=", "-p", &pid.to_string()])?;
+    match (ended.exit_code, ended.stdout.lines().find_map(from_ps)) {
+        (_, Some(seen)) => Ok(Some(seen)),
+        // ps(1) exits 1 when none of the processes is there.
+        (Some(1), None) if ended.stderr.trim().is_empty() => Ok(None),
+        (_, None) => Err(AskError::Silent { program: "/bin/ps".to_owned() }),
+    }
+}
+
+fn look_at_proc(path: &str) -> Result<Option<Seen>, AskError> {
+    match fs::read_to_string(path) {
+        Ok(line) => Ok(from_stat(&line)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(source) => Err(AskError::Proc { path: path.to_owned(), source }),
+    }
+}
+
+/// The process ended before, or while, its file was read.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 fn all_processes() -> Result<Vec<Seen>, AskError> {
     if has_proc() {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        return Ok(entries
-            .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-            .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
-            .filter_map(|line| from_stat(&line))
-            .collect());
+        let failed = |source| AskError::Proc { path: "/proc".to_owned(), source };
+        let mut all = Vec::new();
+        for entry in fs::read_dir("/proc").map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+                all.extend(look_at_proc(&format!("/proc/{}/stat", name.display()))?);
+            }
+        }
+        return Ok(all);
     }
-    let lines = ask("/bin/ps", &["-A", "-o", "pgid=,stat=,lstart="])?;
-    Ok(lines.lines().filter_map(from_ps).collect())
+    let ended = ask("/bin/ps", &["-A", "-o", "pgid=,stat=,lstart="])?;
+    let all: Vec<Seen> = ended.stdout.lines().filter_map(from_ps).collect();
+    // At least `ps` itself runs.
+    if ended.exit_code == Some(0) && !all.is_empty() {
+        Ok(all)
+    } else {
+        Err(AskError::Silent { program: "/bin/ps".to_owned() })
+    }
 }
 
-fn ask(program: &str, arguments: &[&str]) -> Result<String, AskError> {
+fn ask(program: &str, arguments: &[&str]) -> Result<Ended, AskError> {
     let mut command = Command::new(program);
     // The date must not change its spelling with the user's language or travel with the time zone.
     command.args(arguments).env("LC_ALL", "C").env("TZ", "UTC").stdin(Stdio::null());
-    // `ps` exits 1 for a pid that is not there: what it printed is the answer.
-    external::run(&mut command, ASKING_LIMIT).map(|ended| ended.stdout).map_err(AskError)
+    external::run(&mut command, ASKING_LIMIT).map_err(AskError::Tool)
 }
 
 /// A line of `/proc/PID/stat` (proc_pid_stat(5)): the name stands in parentheses and may hold spaces and parentheses.

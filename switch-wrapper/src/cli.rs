@@ -110,6 +110,9 @@ pub(crate) struct EnsureAgent {
     /// The switch that is the reason, so that it is written down with it
     #[arg(long, hide = true, value_name = "ID")]
     pub(crate) switch: Option<SwitchId>,
+    /// This process has a systemd scope of its own already
+    #[arg(long = "in-own-scope", hide = true)]
+    pub(crate) in_own_scope: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

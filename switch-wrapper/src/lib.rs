@@ -143,9 +143,7 @@ fn perform(task: Task) -> Result<u8, Failure> {
         Task::Own(Verb::Logs(logs)) => {
             report::logs(&Settings::load()?, logs.id.as_deref(), logs.output.json)
         }
-        Task::Own(Verb::EnsureAgent(wish)) => {
-            report::ensure_agent(&Settings::load()?, wish.switch, wish.output.json)
-        }
+        Task::Own(Verb::EnsureAgent(wish)) => ensure_agent(&wish),
     }
 }
 
@@ -153,12 +151,33 @@ fn run_for_agent(run: &cli::Run) -> Result<u8, Failure> {
     switch::detach::become_session_leader();
     let settings = Settings::load()?;
     if !run.in_own_scope && switch::detach::must_leave_unit(&settings) {
-        let error = switch::detach::move_to_own_scope(&settings, run.id);
-        // Inside the agent's unit a switch would die with the agent: then rather not at all, and said.
-        return Err(Failure::System {
-            action: "move into a systemd scope of its own",
-            source: error,
-        });
+        let id = run.id.to_string();
+        return leave_unit(&settings, &format!("nixfleet-switch-{id}"), &["run", &id]);
     }
     switch::for_agent(&settings, run.id)
+}
+
+/// The agent may be the one who asks, and its end is a step on the way: neither that nor a signal for its process group
+/// may end us between taking the job out and loading it again.
+fn ensure_agent(wish: &cli::EnsureAgent) -> Result<u8, Failure> {
+    switch::detach::become_session_leader();
+    let settings = Settings::load()?;
+    if !wish.in_own_scope && switch::detach::must_leave_unit(&settings) {
+        let name = format!("nixfleet-ensure-{}", SwitchId::generate());
+        let switch = wish.switch.map(|id| id.to_string());
+        let mut arguments = vec!["ensure-agent"];
+        arguments.extend(switch.iter().flat_map(|id| ["--switch", id]));
+        arguments.extend(wish.output.json.then_some("--json"));
+        return leave_unit(&settings, &name, &arguments);
+    }
+    switch::detach::outlast_signals()
+        .map_err(|source| Failure::System { action: "catch signals", source })?;
+    report::ensure_agent(&settings, wish.switch, wish.output.json)
+}
+
+/// Goes on in a systemd scope of its own. Inside the agent's unit we would die with the agent: then rather not at all,
+/// and said.
+fn leave_unit(settings: &Settings, name: &str, arguments: &[&str]) -> Result<u8, Failure> {
+    let source = switch::detach::move_to_own_scope(settings, name, arguments);
+    Err(Failure::System { action: "move into a systemd scope of its own", source })
 }

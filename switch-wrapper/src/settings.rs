@@ -180,7 +180,13 @@ impl Sources {
             ServiceManager::Systemd => DEFAULT_UNIT,
             ServiceManager::Launchd | ServiceManager::None => DEFAULT_LABEL,
         };
-        set.map_or_else(|| default.to_owned(), |(label, _source)| label)
+        let label = set.map_or_else(|| default.to_owned(), |(label, _source)| label);
+        // systemctl takes a unit's name with and without its type; control groups are called by the whole of it.
+        let has_type = Path::new(&label).extension().is_some_and(|kind| kind == "service");
+        match service_manager {
+            ServiceManager::Systemd if !has_type => format!("{label}.service"),
+            ServiceManager::Systemd | ServiceManager::Launchd | ServiceManager::None => label,
+        }
     }
 
     fn timeout(&self) -> Result<Duration, SettingsError> {

@@ -109,16 +109,19 @@ impl Scene {
 
     /// Ends the Mac and looks whether anything of it is left.
     fn end(self) {
-        let lock = self.mac.folder.journal().unwrap().directory().switch_lock();
-        wait::until_true("the wrapper has ended", wait::PATIENCE, || {
-            Ok(lock::look(&lock).is_ok_and(|state| state == LockState::Free))
+        let journal = self.mac.folder.journal().unwrap();
+        let locks = [journal.directory().switch_lock(), journal.directory().ensure_lock()];
+        wait::until_true("nobody is at work", wait::PATIENCE, || {
+            let is_free = |path| lock::look(path).is_ok_and(|state| state == LockState::Free);
+            Ok(locks.iter().all(|path| is_free(path)))
         })
         .unwrap();
         let root = self.mac.folder.root().to_owned();
         let Self { mac, dashboard, _place } = self;
         let Mac { launchd, folder, .. } = mac;
         launchd.stop();
-        processes::none_left(&root, Duration::from_secs(15)).unwrap();
+        // A look-after that begins at this moment finds no launchd and gives up within its minute.
+        processes::none_left(&root, Duration::from_secs(75)).unwrap();
         drop(folder);
         drop(dashboard);
     }
@@ -233,6 +236,10 @@ fn a_wrapper_that_is_killed_leaves_an_interrupted_switch_and_no_second_home_mana
     let wrapper = scene.wrapper();
     scene.wait_for_step("build");
     processes::signal(wrapper, Signal::KILL);
+    wait::until_true("the wrapper is dead", wait::PATIENCE, || {
+        Ok(!processes::of(scene.mac.folder.root()).iter().any(|found| found.pid == wrapper))
+    })
+    .unwrap();
     // home-manager goes on; the lock is free, and yet nobody may start a second one.
     let second = scene.mac.folder.user_command("nixfleet-switch").output().unwrap();
     assert_eq!(second.status.code(), Some(75), "{second:?}");
@@ -246,6 +253,36 @@ fn a_wrapper_that_is_killed_leaves_an_interrupted_switch_and_no_second_home_mana
     let third = scene.mac.folder.user_command("nixfleet-switch").output().unwrap();
     assert_eq!(third.status.code(), Some(0), "{third:?}");
     scene.assert_outcomes(&[Outcome::Succeeded, Outcome::Interrupted]);
+    scene.end();
+}
+
+/// The agent has the wrapper look after its job, and the wrapper takes the job out: the agent dies over what it asked
+/// for, and what it asked for must not die with it.
+#[test]
+fn an_agent_that_has_its_own_job_looked_after_comes_back() {
+    let (scene, old) = Scene::ready();
+    scene.mac.folder.scenario("BUILD_SECONDS=2").unwrap();
+    let command = scene.switch();
+    let wrapper = scene.wrapper();
+    scene.wait_for_step("build");
+    processes::signal(wrapper, Signal::KILL);
+    // As home-manager leaves it when its bootout was ignored: a new definition on disk, the old one loaded.
+    let new = scene.mac.new_plist(2).unwrap();
+    fs::copy(new, scene.mac.installed_plist()).unwrap();
+    let result = scene.result_of(&command).result.unwrap();
+    assert_eq!(result.outcome, Outcome::Interrupted);
+    let new = scene.assert_back(&old);
+    wait::until_true("the reload is written down", wait::PATIENCE, || {
+        let id = scene.mac.folder.newest_switch()?;
+        let journal = scene.mac.folder.journal()?;
+        Ok(id.is_some_and(|id| journal.entry(id).reload.present().is_some()))
+    })
+    .unwrap();
+    let environment = fs::read_to_string(format!("/proc/{}/environ", new.process.pid)).unwrap();
+    assert!(
+        environment.contains("GENERATION_OF_THE_PLIST=2"),
+        "the old definition is still loaded"
+    );
     scene.end();
 }
 
@@ -347,7 +384,8 @@ fn a_process_left_in_the_background_blocks_nobody() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
     let command = scene.switch();
-    assert_eq!(scene.result_of(&command).result.unwrap().outcome, Outcome::Succeeded);
+    let result = scene.result_of(&command).result.unwrap();
+    assert_eq!(result.outcome, Outcome::Succeeded, "{result:?}");
     for (_, step) in scene.mac.folder.home_manager_trace() {
         if let Some(pid) = step.strip_prefix("background ") {
             processes::signal(pid.parse().unwrap(), Signal::KILL);
@@ -417,7 +455,8 @@ fn files_that_are_broken_are_set_aside_and_said() {
     processes::signal(agent.process.pid, Signal::KILL);
     let result = scene.result_of(&command).result.unwrap();
     assert_eq!(result.outcome, Outcome::Interrupted);
-    assert!(result.note.unwrap().contains("result.json.unreadable"));
+    let note = result.note.unwrap();
+    assert!(note.contains("result.json could not be read"), "{note}");
     scene.mac.wait_for_next_agent(&agent).unwrap();
     assert_eq!(scene.mac.folder.home_manager_runs(), 1);
     scene.end();

@@ -232,6 +232,45 @@ fn a_terminal_that_goes_away_ends_nothing() {
 }
 
 #[test]
+fn a_terminal_that_takes_nothing_does_not_keep_the_result_back() {
+    let bench = Bench::new("OUTPUT_BYTES=2000000");
+    let mut child = bench.in_terminal("--timeout=2s");
+    let keys = child.stdin.take();
+    // Nobody reads what script(1) shows, so it soon takes nothing from the terminal any more.
+    wait::until_true("the result is there", wait::PATIENCE, || {
+        let id = bench.folder.newest_switch()?;
+        let journal = bench.folder.journal()?;
+        Ok(id.is_some_and(|id| journal.entry(id).result.present().is_some()))
+    })
+    .unwrap();
+    assert_eq!(bench.result().outcome, Outcome::TimedOut);
+    drop(keys);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.end();
+}
+
+#[test]
+fn a_question_is_answered_although_the_standard_input_is_elsewhere() {
+    let bench = Bench::new("PROMPT='password?'");
+    let mut child = bench.in_terminal("</dev/null");
+    let mut keys = child.stdin.take().unwrap();
+    let mut shown = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    while !text(&seen).contains("password?") {
+        let mut piece = [0; 256];
+        let length = shown.read(&mut piece).unwrap();
+        assert!(length > 0, "it ended without asking: {}", text(&seen));
+        seen.extend(&piece[..length]);
+    }
+    keys.write_all(b"sesame\n").unwrap();
+    shown.read_to_end(&mut seen).unwrap();
+    assert!(text(&seen).contains("answer: sesame"), "{}", text(&seen));
+    assert!(child.wait().unwrap().success());
+    bench.end();
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_nothing() {
     let bench = Bench::new("OUTPUT_BYTES=3000000");
     let mut child =

@@ -74,6 +74,13 @@ impl Desk {
             host: self.host.as_str().to_owned(),
         };
         let lock = self.look_at_lock()?;
+        // What was seen at the last look may be over by now.
+        let at_work = match at_work {
+            Some(id) if self.journal.phase(&self.journal.entry(id), &lock)?.is_at_work() => {
+                Some(id)
+            }
+            Some(_) | None => None,
+        };
         self.journal.accept(&request)?;
         if let Some(why) = why_not_now(&lock, at_work) {
             // Handed to nobody, so it needs no lock, and the lock is another's.

@@ -11,10 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 use uuid::Uuid;
 
-use super::records::Record;
+use super::{read::MAX_RECORD_BYTES, records::Record};
 
 /// Why a record is not on disk.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +101,11 @@ fn write_record<R: Record>(
     };
     let mut content = serde_json::to_vec_pretty(record).map_err(failed)?;
     content.push(b'\n');
+    if content.len() > MAX_RECORD_BYTES {
+        let why = format!("it has {} bytes, more than any reader takes", content.len());
+        let source = io::Error::other(why);
+        return Err(WriteError::Io { kind: R::KIND, path: path.to_owned(), source });
+    }
     write(path, R::KIND, &content, placing, durability)
 }
 
@@ -151,11 +159,7 @@ fn place(temporary: &Path, path: &Path, placing: Placing) -> io::Result<()> {
             match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
                 Ok(()) => Ok(()),
                 // File systems that cannot rename without replacing can still link without replacing.
-                Err(
-                    rustix::io::Errno::INVAL
-                    | rustix::io::Errno::NOSYS
-                    | rustix::io::Errno::OPNOTSUPP,
-                ) => {
+                Err(errno) if cannot_rename_without_replacing(errno) => {
                     fs::hard_link(temporary, path)?;
                     fs::remove_file(temporary)
                 }
@@ -163,6 +167,11 @@ fn place(temporary: &Path, path: &Path, placing: Placing) -> io::Result<()> {
             }
         }
     }
+}
+
+/// What a file system says that does not know the flag. Compared and not matched: two of them are one on Linux.
+fn cannot_rename_without_replacing(errno: Errno) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP].contains(&errno)
 }
 
 /// Makes the directory's entries durable.

@@ -7,6 +7,7 @@
 //! - [`lock`]: the locks, as types.
 //! - [`recovery`]: closing a switch that was cut short.
 //! - [`reserve`]: disk space kept back for the result.
+//! - [`result_file`]: writing a result, on a full disk too.
 //! - [`retention`]: which switches may go.
 
 pub mod atomic;
@@ -15,5 +16,6 @@ pub mod read;
 pub mod records;
 pub mod recovery;
 pub mod reserve;
+pub mod result_file;
 pub mod retention;
 pub mod store;

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use super::records::{FORMAT, Record};
 
 /// No record is larger; a file that is, is not a record.
-const MAX_RECORD_BYTES: u64 = 1024 * 1024;
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
 /// What is at a record's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,14 +108,14 @@ fn read_content(path: &Path) -> io::Result<Option<Vec<u8>>> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    if metadata.len() > MAX_RECORD_BYTES {
+    if metadata.len() > MAX_RECORD_BYTES as u64 {
         return Err(io::Error::other(format!(
             "it has {} bytes, more than the {MAX_RECORD_BYTES} of any record",
             metadata.len()
         )));
     }
     let mut content = Vec::new();
-    file.take(MAX_RECORD_BYTES).read_to_end(&mut content)?;
+    file.take(MAX_RECORD_BYTES as u64).read_to_end(&mut content)?;
     Ok(Some(content))
 }
 

@@ -4,7 +4,6 @@
 //! written once, so the second finds the first one's.
 
 use std::{
-    fs, io,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -14,10 +13,11 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 
 use super::{
-    atomic::{self, WriteError},
+    atomic::WriteError,
     lock::Lock,
     read::{self, Found},
     records::{FORMAT, Initiator, Outcome, Started, SwitchResult},
+    result_file,
     store::{Entry, Journal, JournalError},
 };
 use crate::{
@@ -68,18 +68,29 @@ impl Closer {
         entry: &Entry,
         _under: &Lock,
     ) -> Result<(), JournalError> {
+        let result_path = journal.directory().switch(entry.id).result();
         let mut note =
             "the wrapper was killed before it could see how home-manager ended".to_owned();
-        for (path, trouble) in broken_files(journal, entry) {
-            let aside = set_aside(&path)?;
-            let aside = aside.display();
+        let broken = broken_files(journal, entry);
+        for (path, trouble) in &broken {
             note = format!(
-                "{note}; {} could not be read ({trouble}) and is now {aside}",
+                "{note}; {} could not be read ({trouble}) and was set aside as *.unreadable",
                 path.display()
             );
         }
+        // What stands where the result goes has to make room. The rest goes only when the result is there: until then
+        // it is the trace of a run.
+        let (in_the_way, others): (Vec<_>, Vec<_>) =
+            broken.into_iter().partition(|(path, _)| *path == result_path);
+        for (path, _) in in_the_way {
+            set_aside(&path)?;
+        }
         let result = self.result(journal, entry, Outcome::Interrupted, note);
-        write_result(journal, &result)
+        write_result(journal, &result)?;
+        for (path, _) in others {
+            set_aside(&path)?;
+        }
+        Ok(())
     }
 
     fn result(
@@ -135,18 +146,10 @@ fn elapsed_ms(started: Option<&Started>, now: Timestamp) -> u64 {
 }
 
 fn write_result(journal: &Journal, result: &SwitchResult) -> Result<(), JournalError> {
-    let directory = journal.directory().switch(result.id);
-    match atomic::create_once(&directory.result(), result) {
+    match result_file::write(&journal.directory().switch(result.id), result) {
         // Somebody else closed it first: then it is closed.
-        Ok(()) | Err(WriteError::AlreadyThere { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    match fs::remove_file(directory.reserve()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => {
-            Err(JournalError::Directory { action: "remove", path: directory.reserve(), source })
-        }
+        Ok(()) | Err(WriteError::AlreadyThere { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

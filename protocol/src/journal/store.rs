@@ -27,6 +27,9 @@ use crate::{
     wire::fields::CommandId,
 };
 
+/// How a folder is called that is being removed.
+const REMOVED_PREFIX: &str = ".removed-";
+
 /// Why the journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -192,6 +195,8 @@ impl Journal {
 
     /// Removes what need not be kept, and says which switches went.
     pub fn prune(&self) -> Result<Vec<SwitchId>, JournalError> {
+        sweep(&self.directory.switches())?;
+        sweep(&self.directory.commands())?;
         let all: Vec<Kept> = self.switch_ids()?.into_iter().map(|id| self.kept(id)).collect();
         let pruned = retention::to_prune(&all);
         for id in &pruned {
@@ -263,12 +268,34 @@ fn make_directory(path: &Path) -> Result<(), JournalError> {
     }
 }
 
+/// Removes a folder of the journal as a whole: first it gets a name that nobody reads, so that a removal that is cut
+/// short leaves nothing that looks like a switch with some of its files.
 fn remove_tree(path: &Path) -> Result<(), JournalError> {
-    fs::remove_dir_all(path).map_err(|source| JournalError::Directory {
-        action: "remove",
-        path: path.to_owned(),
-        source,
-    })
+    let failed =
+        |source| JournalError::Directory { action: "remove", path: path.to_owned(), source };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let doomed = path.with_file_name(format!("{REMOVED_PREFIX}{name}"));
+    fs::rename(path, &doomed).map_err(failed)?;
+    atomic::sync_directory_of(&doomed).map_err(failed)?;
+    fs::remove_dir_all(&doomed).map_err(failed)
+}
+
+/// Finishes removals that were cut short.
+fn sweep(directory: &Path) -> Result<(), JournalError> {
+    let failed =
+        |source| JournalError::Directory { action: "sweep", path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(REMOVED_PREFIX) {
+            fs::remove_dir_all(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 fn bytes_of(path: &Path) -> u64 {

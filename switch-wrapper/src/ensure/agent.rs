@@ -1,7 +1,10 @@
 //! The agent's own record: the proof that it is up, and whether it still is what is installed.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use nixfleet_protocol::{config_file, journal::records::RunningAgent};
+use rustix::process::Pid;
 
 use super::running_agent;
 use crate::settings::Settings;
@@ -13,6 +16,10 @@ pub(super) struct AgentView {
     pub(super) record: RunningAgent,
     /// Its executable or its config file is another one by now.
     pub(super) is_outdated: bool,
+    /// Its process group: the service manager's main process may be a shell around the agent.
+    pub(super) group: Option<u32>,
+    /// How long it has been up.
+    pub(super) age: Duration,
     /// It came up after the moment that counts: the switch's beginning.
     pub(super) is_new: bool,
 }
@@ -21,6 +28,11 @@ impl AgentView {
     /// Its pid.
     pub(super) const fn pid(&self) -> u32 {
         self.record.process.pid
+    }
+
+    /// Whether it belongs to a job with this main process.
+    pub(super) fn belongs_to(&self, job: Option<u32>) -> bool {
+        job.is_some() && (job == Some(self.pid()) || job == self.group)
     }
 }
 
@@ -32,8 +44,17 @@ pub(super) fn look(settings: &Settings, since: Timestamp) -> Option<AgentView> {
     is_alive.then(|| AgentView {
         is_outdated: has_other_executable(&record) || has_other_config(&record),
         is_new: record.started_at >= since,
+        // A clock that was set back in between: then it has been up for long enough.
+        age: Timestamp::now().duration_since(record.started_at).try_into().unwrap_or(Duration::MAX),
+        group: group_of(record.process.pid),
         record,
     })
+}
+
+fn group_of(pid: u32) -> Option<u32> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let group = rustix::process::getpgid(pid).ok()?;
+    u32::try_from(group.as_raw_nonzero().get()).ok()
 }
 
 /// Where it was started from leads to another file now. A path that leads nowhere is no better executable.

@@ -25,9 +25,9 @@ pub(super) struct Definition {
     /// The program and its arguments.
     pub(super) arguments: Vec<String>,
     /// Where it may be loaded.
-    pub(super) domain: Domain,
-    /// When the file was written.
-    pub(super) written_at: Timestamp,
+    pub(super) domains: Domains,
+    /// When the file was written; `None` where the clock cannot be trusted with it, since it says in the future.
+    pub(super) written_at: Option<Timestamp>,
 }
 
 /// One of the two domains that a user's job can be in.
@@ -37,6 +37,17 @@ pub(super) enum Domain {
     Gui,
     /// `user/UID`.
     User,
+}
+
+/// The domains that a definition allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Domains {
+    /// `gui/UID` alone.
+    Gui,
+    /// `user/UID` alone.
+    User,
+    /// Either; where somebody is logged in at the screen, `gui/UID`.
+    Both,
 }
 
 impl Domain {
@@ -103,21 +114,26 @@ pub(super) fn read(path: &Path, label: &str) -> OnDisk {
         return bad(path, "it has neither Program nor ProgramArguments");
     }
     let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
-    let written_at = Timestamp::new(metadata.mtime(), nanoseconds).unwrap_or(Timestamp::MIN);
-    OnDisk::Good(Definition { arguments, domain: domain(plist.sessions.as_ref()), written_at })
+    let written_at = Timestamp::new(metadata.mtime(), nanoseconds).ok();
+    let written_at = written_at.filter(|written_at| *written_at <= Timestamp::now());
+    OnDisk::Good(Definition { arguments, domains: domains(plist.sessions.as_ref()), written_at })
 }
 
 fn bad(path: &Path, why: &str) -> OnDisk {
     OnDisk::Bad(format!("{} cannot be used: {why}", path.display()))
 }
 
-fn domain(sessions: Option<&Sessions>) -> Domain {
+fn domains(sessions: Option<&Sessions>) -> Domains {
     let has = |wanted: &str| match sessions {
         None => wanted == "Aqua",
         Some(Sessions::One(session)) => session == wanted,
         Some(Sessions::Several(sessions)) => sessions.iter().any(|session| session == wanted),
     };
-    if has("Background") && !has("Aqua") { Domain::User } else { Domain::Gui }
+    match (has("Aqua"), has("Background")) {
+        (true, true) => Domains::Both,
+        (false, true) => Domains::User,
+        (true | false, false) => Domains::Gui,
+    }
 }
 
 #[cfg(test)]
@@ -141,20 +157,20 @@ mod tests {
     #[test]
     fn arguments_and_domain_are_read() {
         for (session, expected) in [
-            ("", Domain::Gui),
-            ("<key>LimitLoadToSessionType</key><string>Aqua</string>", Domain::Gui),
-            ("<key>LimitLoadToSessionType</key><string>Background</string>", Domain::User),
+            ("", Domains::Gui),
+            ("<key>LimitLoadToSessionType</key><string>Aqua</string>", Domains::Gui),
+            ("<key>LimitLoadToSessionType</key><string>Background</string>", Domains::User),
             (
                 "<key>LimitLoadToSessionType</key><array><string>Background</string><string>Aqua</string></array>",
-                Domain::Gui,
+                Domains::Both,
             ),
         ] {
             let OnDisk::Good(definition) = check(&format!("{LABEL}{ARGUMENTS}{session}")) else {
                 panic!("{session}")
             };
             assert_eq!(definition.arguments, ["/bin/a", "run"]);
-            assert_eq!(definition.domain, expected, "{session}");
-            assert!(definition.written_at > Timestamp::UNIX_EPOCH);
+            assert_eq!(definition.domains, expected, "{session}");
+            assert!(definition.written_at > Some(Timestamp::UNIX_EPOCH));
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     definition::{self, Domain},
     launchctl::{self, JobView},
     launchd_plan::{self, Decision, Memory, Observation, Step},
-    steps::{self, Steps},
+    steps::{Steps, shortened},
 };
 use crate::{messages::with_causes, settings::Settings};
 
@@ -20,7 +20,7 @@ pub(super) fn drive(settings: &Settings, since: Timestamp, steps: &mut Steps) ->
     let launchd = Launchd { settings, uid: rustix::process::geteuid().as_raw() };
     let mut memory = Memory::default();
     loop {
-        let observation = launchd.observe(since);
+        let observation = launchd.observe(since, steps);
         let now = steps.elapsed();
         memory.saw(&observation, now);
         match launchd_plan::next(&observation, &memory, now) {
@@ -40,20 +40,20 @@ struct Launchd<'a> {
 }
 
 impl Launchd<'_> {
-    fn observe(&self, since: Timestamp) -> Observation {
+    fn observe(&self, since: Timestamp, steps: &Steps) -> Observation {
         Observation {
-            gui: self.look_at(Domain::Gui),
-            user: self.look_at(Domain::User),
+            gui: self.look_at(Domain::Gui, steps),
+            user: self.look_at(Domain::User, steps),
             on_disk: definition::read(&self.settings.agent_plist, &self.settings.agent_label),
             // Last: an agent that was seen after its job cannot be one from before.
             agent: agent::look(self.settings, since),
         }
     }
 
-    fn look_at(&self, domain: Domain) -> JobView {
+    fn look_at(&self, domain: Domain, steps: &Steps) -> JobView {
         let mut command =
             launchctl::command(&self.settings.programs.launchctl, &["print", &self.job(domain)]);
-        launchctl::read_print(&steps::look(&mut command))
+        launchctl::read_print(&steps.look(&mut command))
     }
 
     fn job(&self, domain: Domain) -> String {
@@ -81,7 +81,7 @@ impl Launchd<'_> {
     fn call(&self, name: &str, words: &[&str], steps: &mut Steps) -> (Option<i32>, String) {
         let mut command = launchctl::command(&self.settings.programs.launchctl, words);
         match steps.call(name, &mut command) {
-            Ok(ended) => (ended.exit_code, ended.stderr.trim().to_owned()),
+            Ok(ended) => (ended.exit_code, shortened(&ended.stderr)),
             Err(error) => (None, with_causes(&error)),
         }
     }

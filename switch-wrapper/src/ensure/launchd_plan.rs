@@ -13,7 +13,7 @@ use nixfleet_protocol::journal::records::AgentVerdict;
 use super::{
     Conclusion, READY_LIMIT, TOTAL_LIMIT,
     agent::AgentView,
-    definition::{Definition, Domain, OnDisk},
+    definition::{Definition, Domain, Domains, OnDisk},
     launchctl::{Job, JobView, NO_DOMAIN},
 };
 
@@ -31,6 +31,9 @@ const KICK_EVERY: Duration = Duration::from_secs(2);
 
 /// Beyond the job's own exit timeout: how long it may take to be gone before it is killed.
 const GONE_SLACK: Duration = Duration::from_secs(10);
+
+/// How long an agent must have been up to count as back: one that crashes at once is not.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a job with the wrong definition is booted out before giving up on that.
 const MAX_BOOTOUTS: u32 = 5;
@@ -161,13 +164,14 @@ fn answer(code: Option<i32>, said: &str) -> String {
 
 /// The next step.
 pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) -> Decision {
-    if now >= TOTAL_LIMIT {
-        return give_up(observation, memory);
-    }
-    match &observation.on_disk {
+    let decision = match &observation.on_disk {
         OnDisk::Absent => without_definition(observation, memory, "its definition is not on disk"),
         OnDisk::Bad(why) => without_definition(observation, memory, why),
         OnDisk::Good(definition) => with_definition(observation, definition, memory, now),
+    };
+    match decision {
+        Decision::Do(_) | Decision::Wait(_) if now >= TOTAL_LIMIT => give_up(observation, memory),
+        Decision::Do(_) | Decision::Wait(_) | Decision::End(_) => decision,
     }
 }
 
@@ -195,13 +199,13 @@ fn with_definition(
     memory: &Memory,
     now: Duration,
 ) -> Decision {
-    let domain = definition.domain;
+    let domain = wanted_domain(definition.domains, &observation.gui);
     let (here, there) = match domain {
         Domain::Gui => (&observation.gui, &observation.user),
         Domain::User => (&observation.user, &observation.gui),
     };
     if let JobView::Loaded(job) = there {
-        return leave(domain.other(), job, memory, now);
+        return in_the_other_domain(domain.other(), here, job, observation, memory, now);
     }
     match here {
         JobView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
@@ -209,6 +213,37 @@ fn with_definition(
         JobView::NotLoaded if memory.no_domain_answers >= MAX_NO_DOMAIN => at_next_login(),
         JobView::NotLoaded => load(domain, observation, memory, now),
         JobView::Loaded(job) => judge(domain, job, definition, observation, memory, now),
+    }
+}
+
+fn wanted_domain(allowed: Domains, gui: &JobView) -> Domain {
+    match (allowed, gui) {
+        (Domains::User, _) | (Domains::Both, JobView::NoDomain) => Domain::User,
+        (Domains::Gui, _)
+        | (Domains::Both, JobView::NotLoaded | JobView::Loaded(_) | JobView::Unclear(_)) => {
+            Domain::Gui
+        }
+    }
+}
+
+/// The job is loaded where it should not be. It is only taken out of there if there is somewhere to load it.
+fn in_the_other_domain(
+    there: Domain,
+    here: &JobView,
+    job: &Job,
+    observation: &Observation,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    match (here, &observation.agent) {
+        (JobView::NotLoaded | JobView::Loaded(_), _) => leave(there, job, memory, now),
+        (JobView::Unclear(_), _) => Decision::Wait(LOOK_AGAIN_LATER),
+        (JobView::NoDomain, Some(agent)) => {
+            let why =
+                "in a domain that its definition does not name; the one that it names is not there";
+            end(verdict_of(agent, memory), format!("the agent runs (pid {}), {why}", agent.pid()))
+        }
+        (JobView::NoDomain, None) => at_next_login(),
     }
 }
 
@@ -231,7 +266,7 @@ fn judge(
     if job.is_leaving {
         return wait_for_leaving(job, memory, now);
     }
-    let agent = observation.agent.as_ref().filter(|agent| Some(agent.pid()) == job.pid);
+    let agent = observation.agent.as_ref().filter(|agent| agent.belongs_to(job.pid));
     if !is_loaded_as_on_disk(job, definition, agent, memory) {
         return leave(domain, job, memory, now);
     }
@@ -242,10 +277,11 @@ fn judge(
         {
             terminate(domain, pid, memory, now)
         }
-        (Some(pid), Some(agent)) => {
+        (Some(_), Some(agent)) if agent.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
+        (Some(_), Some(agent)) => {
             let verdict = verdict_of(agent, memory);
             let back = if verdict == AgentVerdict::Back { "is back" } else { "runs" };
-            end(verdict, format!("the agent {back} (pid {pid})"))
+            end(verdict, format!("the agent {back} (pid {})", agent.pid()))
         }
         (Some(_), None) if now < memory.job_pid_since + READY_LIMIT => Decision::Wait(LOOK_AGAIN),
         (Some(pid), None) => terminate(domain, pid, memory, now),
@@ -260,7 +296,7 @@ fn is_loaded_as_on_disk(
     agent: Option<&AgentView>,
     memory: &Memory,
 ) -> bool {
-    let is_older = agent.is_some_and(|agent| agent.record.started_at < definition.written_at);
+    let is_older = agent.is_some_and(|agent| definition.written_at > Some(agent.record.started_at));
     job.has_arguments(&definition.arguments) && (!is_older || memory.bootouts > 0)
 }
 

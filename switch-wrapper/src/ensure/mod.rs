@@ -62,11 +62,13 @@ pub(crate) fn run(settings: &Settings, switch: Option<SwitchId>) -> Reload {
     let began_at = Timestamp::now();
     let mut steps = Steps::begin();
     let conclusion = conclude(settings, switch, &mut steps);
+    // What a tool said in it may be long.
+    let explanation = steps::shortened(&conclusion.explanation);
     Reload {
         format: FORMAT,
         switch,
         verdict: conclusion.verdict,
-        explanation: conclusion.explanation,
+        explanation,
         began_at,
         duration_ms: steps.elapsed_ms(),
         agent_pid: agent::look(settings, Timestamp::MIN).map(|agent| agent.pid()),
@@ -91,6 +93,8 @@ fn conclude(settings: &Settings, switch: Option<SwitchId>, steps: &mut Steps) ->
         Ok(lock) => lock,
         Err(error) => return Conclusion::new(AgentVerdict::NotBack, with_causes(&error)),
     };
+    // Waiting for somebody else's look-after takes nothing from this one's time.
+    *steps = Steps::begin();
     let since = switch.and_then(|id| began(&directory, id)).unwrap_or_else(Timestamp::now);
     drive(settings, since, steps)
 }

@@ -10,10 +10,14 @@ use nixfleet_protocol::{
     journal::records::ReloadStep,
 };
 
+use super::TOTAL_LIMIT;
 use crate::messages::with_causes;
 
 /// How long one call of the service manager's tool may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a call gets at least, however little time is left.
+const LEAST_CALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// What is kept of what a step said, in characters.
 const MAX_SAID: usize = 500;
@@ -57,13 +61,24 @@ impl Steps {
     ) -> Result<Ended, ExternalError> {
         let at_ms = self.elapsed_ms();
         let argv = argv(command);
-        let outcome = external::run(command, CALL_LIMIT);
+        let outcome = external::run(command, self.call_limit());
         let (exit_code, said) = match &outcome {
             Ok(ended) => (ended.exit_code, said_by(ended)),
             Err(error) => (None, with_causes(error)),
         };
         self.push(ReloadStep { at_ms, step: step.to_owned(), argv, exit_code, said });
         outcome
+    }
+
+    /// Runs a command that only looks; it is not written down.
+    pub(super) fn look(&self, command: &mut Command) -> Result<Ended, ExternalError> {
+        external::run(command, self.call_limit())
+    }
+
+    /// A call must not outlast the whole.
+    fn call_limit(&self) -> Duration {
+        let left = TOTAL_LIMIT.saturating_sub(self.elapsed());
+        left.clamp(LEAST_CALL_LIMIT, CALL_LIMIT)
     }
 
     /// Writes down a step that runs no command.
@@ -80,11 +95,6 @@ impl Steps {
     }
 }
 
-/// Runs a command that only looks; it is not written down.
-pub(super) fn look(command: &mut Command) -> Result<Ended, ExternalError> {
-    external::run(command, CALL_LIMIT)
-}
-
 fn argv(command: &Command) -> Vec<String> {
     [command.get_program()]
         .into_iter()
@@ -93,7 +103,13 @@ fn argv(command: &Command) -> Vec<String> {
         .collect()
 }
 
+/// The beginning of what a tool said, without what a terminal would obey.
+pub(super) fn shortened(text: &str) -> String {
+    let plain = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(MAX_SAID).collect()
+}
+
 fn said_by(ended: &Ended) -> String {
     let said = if ended.stderr.trim().is_empty() { &ended.stdout } else { &ended.stderr };
-    said.trim().chars().take(MAX_SAID).collect()
+    shortened(said)
 }

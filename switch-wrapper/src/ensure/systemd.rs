@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     Conclusion, agent,
-    steps::{self, Steps},
+    steps::{Steps, shortened},
     systemd_plan::{self, Decision, Memory, Observation, Step, UnitView},
 };
 use crate::{messages::with_causes, settings::Settings};
@@ -22,7 +22,7 @@ const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,NeedDaemonRel
 pub(super) fn drive(settings: &Settings, since: Timestamp, steps: &mut Steps) -> Conclusion {
     let mut memory = Memory::default();
     loop {
-        let unit = look_at_unit(settings);
+        let unit = look_at_unit(settings, steps);
         // Last: an agent that was seen after its unit cannot be one from before.
         let observation = Observation { unit, agent: agent::look(settings, since) };
         let now = steps.elapsed();
@@ -38,11 +38,10 @@ pub(super) fn drive(settings: &Settings, since: Timestamp, steps: &mut Steps) ->
     }
 }
 
-fn look_at_unit(settings: &Settings) -> UnitView {
-    match steps::look(&mut systemctl(settings, &["show", PROPERTIES, "--", &settings.agent_label]))
-    {
+fn look_at_unit(settings: &Settings, steps: &Steps) -> UnitView {
+    match steps.look(&mut systemctl(settings, &["show", PROPERTIES, "--", &settings.agent_label])) {
         Ok(ended) if ended.exit_code == Some(0) => systemd_plan::read_show(&ended.stdout),
-        Ok(ended) => UnitView::Unclear(ended.stderr.trim().to_owned()),
+        Ok(ended) => UnitView::Unclear(shortened(&ended.stderr)),
         Err(error) => UnitView::Unclear(with_causes(&error)),
     }
 }
@@ -55,7 +54,7 @@ fn perform(settings: &Settings, step: Step, steps: &mut Steps) -> String {
         Step::Restart => ("restart", &["restart", "--no-block", "--", unit]),
     };
     match steps.call(name, &mut systemctl(settings, words)) {
-        Ok(ended) => ended.stderr.trim().to_owned(),
+        Ok(ended) => shortened(&ended.stderr),
         Err(error) => with_causes(&error),
     }
 }

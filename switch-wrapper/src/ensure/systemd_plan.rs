@@ -12,6 +12,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(30);
 /// Time between two looks when systemctl did not answer.
 const LOOK_AGAIN_LATER: Duration = Duration::from_millis(500);
 
+/// How long an agent must have been up to count as back: one that crashes at once is not.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// Time between two restarts: systemd's own start limit is five in ten seconds.
 const RESTART_EVERY: Duration = Duration::from_secs(5);
 
@@ -110,11 +113,11 @@ impl Memory {
 
     /// Takes note of a step and of what came of it.
     pub(super) fn did(&mut self, step: Step, said: &str, now: Duration) {
-        self.acted = true;
         match step {
             Step::DaemonReload => self.reloaded = true,
             Step::ResetFailed => self.reset_at = Some(now),
             Step::Restart => {
+                self.acted = true;
                 self.restarted_at = Some(now);
                 self.pid_since = now;
                 self.last_answer = Some(said.to_owned());
@@ -148,29 +151,35 @@ pub(super) fn read_show(text: &str) -> UnitView {
 
 /// The next step.
 pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) -> Decision {
-    if now >= TOTAL_LIMIT {
-        return give_up(observation, memory);
-    }
-    match &observation.unit {
+    let decision = match &observation.unit {
         UnitView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
         UnitView::NotFound => end(AgentVerdict::NotInstalled, "no agent is installed here"),
-        UnitView::Known(unit) if unit.is_masked => {
+        UnitView::Known(unit) if unit.is_masked && unit.state != ActiveState::Active => {
             end(AgentVerdict::NotBack, "its unit is masked; `systemctl --user unmask` lifts that")
         }
         UnitView::Known(unit) if unit.needs_reload && !memory.reloaded => {
             Decision::Do(Step::DaemonReload)
         }
         UnitView::Known(unit) => judge(unit, observation, memory, now),
+    };
+    match decision {
+        Decision::Do(_) | Decision::Wait(_) if now >= TOTAL_LIMIT => give_up(observation, memory),
+        Decision::Do(_) | Decision::Wait(_) | Decision::End(_) => decision,
     }
 }
 
 fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration) -> Decision {
-    let agent = observation.agent.as_ref().filter(|agent| Some(agent.pid()) == unit.pid);
+    let agent = observation.agent.as_ref().filter(|agent| agent.belongs_to(unit.pid));
+    // Reading the files again changes nothing about a process that runs.
+    let has_old_definition = memory.reloaded && memory.restarted_at.is_none();
     match (unit.state, agent) {
         (ActiveState::Active, Some(agent))
-            if agent.is_outdated && memory.restarted_at.is_none() =>
+            if has_old_definition || (agent.is_outdated && memory.restarted_at.is_none()) =>
         {
             Decision::Do(Step::Restart)
+        }
+        (ActiveState::Active, Some(agent)) if agent.age < SETTLED_AFTER => {
+            Decision::Wait(LOOK_AGAIN)
         }
         (ActiveState::Active, Some(agent)) => {
             let is_back = memory.acted || agent.is_new;
@@ -257,7 +266,7 @@ mod tests {
             config_digest: None,
             last_heartbeat_at: None,
         };
-        AgentView { record, is_outdated, is_new: false }
+        AgentView { record, is_outdated, group: Some(pid), age: SETTLED_AFTER, is_new: false }
     }
 
     fn unit(state: ActiveState, pid: Option<u32>) -> UnitView {
@@ -348,6 +357,14 @@ mod tests {
         assert_eq!(step(changed.clone(), None, &mut memory, 0), Decision::Do(Step::DaemonReload));
         memory.did(Step::DaemonReload, "", Duration::ZERO);
         assert_eq!(step(changed, None, &mut memory, 0), Decision::Do(Step::Restart));
+        // One that runs has the old definition: reading the files again is not enough.
+        let running = unit(ActiveState::Active, Some(7));
+        let mut memory = Memory::default();
+        memory.did(Step::DaemonReload, "", Duration::ZERO);
+        let next = step(running.clone(), Some(agent(7, false)), &mut memory, 0);
+        assert_eq!(next, Decision::Do(Step::Restart));
+        memory.did(Step::Restart, "", Duration::ZERO);
+        assert_end(&step(running, Some(agent(7, false)), &mut memory, 0), AgentVerdict::Back);
         assert_end(&step(UnitView::NotFound, None, &mut memory, 0), AgentVerdict::NotInstalled);
     }
 }

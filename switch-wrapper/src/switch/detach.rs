@@ -1,12 +1,17 @@
-//! Getting away from the agent that started us.
+//! Getting away from the agent that started us: it is about to be ended, by us or by home-manager.
 //!
 //! launchd ends a job's process group, systemd its control group. A session of one's own is outside the first, a
 //! scope of one's own outside the second. A user's switch stays where it is: it has the user's terminal.
 
-use std::{env, fs, io, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    env, fs, io,
+    os::unix::process::CommandExt as _,
+    process::Command,
+    sync::{Arc, atomic::AtomicBool},
+};
 
-use nixfleet_protocol::journal::records::SwitchId;
 use rustix::process::setsid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::settings::{ServiceManager, Settings};
 
@@ -17,6 +22,14 @@ pub(crate) const IN_OWN_SCOPE: &str = "--in-own-scope";
 pub(crate) fn become_session_leader() {
     // The leader of a process group cannot; whoever made us one has taken us out of the agent's group already.
     let _ = setsid();
+}
+
+/// Lets SIGHUP, SIGINT and SIGTERM pass from now on. For work that takes less than a minute and must not be cut.
+pub(crate) fn outlast_signals() -> io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(())
 }
 
 /// Whether we are still among the agent's processes in systemd's eyes.
@@ -33,17 +46,18 @@ fn is_in_unit(unit: &str) -> bool {
         .any(|path| path.split('/').any(|name| name == unit))
 }
 
-/// Becomes this program again, in a scope of its own. Returns only if that fails.
-pub(crate) fn move_to_own_scope(settings: &Settings, id: SwitchId) -> io::Error {
+/// Becomes this program again with the same arguments, in a scope of its own called `name`. Returns only if that fails.
+pub(crate) fn move_to_own_scope(settings: &Settings, name: &str, arguments: &[&str]) -> io::Error {
     let program = match env::current_exe() {
         Ok(program) => program,
         Err(error) => return error,
     };
     Command::new(&settings.programs.systemd_run)
         .args(["--user", "--scope", "--quiet", "--collect"])
-        .arg(format!("--unit=nixfleet-switch-{id}"))
+        .arg(format!("--unit={name}"))
         .arg("--")
         .arg(program)
-        .args(["run", &id.to_string(), IN_OWN_SCOPE])
+        .args(arguments)
+        .arg(IN_OWN_SCOPE)
         .exec()
 }

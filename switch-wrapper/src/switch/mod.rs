@@ -43,6 +43,7 @@ use nixfleet_protocol::{
         records::{FORMAT, Initiator, Request, Started, SwitchId, SwitchResult},
         recovery::Closer,
         reserve::Reserve,
+        result_file,
         store::Journal,
     },
     lifecycle::{FRESH_FOR, Phase},
@@ -85,7 +86,7 @@ pub(crate) fn for_user(
         id: SwitchId::generate(),
         initiator: Initiator::User,
         command_id: None,
-        argv: arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        argv: shown(arguments),
         cwd: std::env::current_dir().unwrap_or_else(|_gone| settings.home.clone()),
         requested_at: Timestamp::now(),
         host: closer.host.clone(),
@@ -136,6 +137,15 @@ pub(crate) fn for_agent(settings: &Settings, id: SwitchId) -> Result<u8, Failure
     switch.run(lock)
 }
 
+/// The arguments as the journal shows them. home-manager gets them as they are, however long.
+fn shown(arguments: &[OsString]) -> Vec<String> {
+    const MAX_ARGUMENTS: usize = 100;
+    const MAX_LENGTH: usize = 300;
+    let shorten =
+        |argument: &OsString| argument.to_string_lossy().chars().take(MAX_LENGTH).collect();
+    arguments.iter().take(MAX_ARGUMENTS).map(shorten).collect()
+}
+
 /// What to know for closing a switch that was cut short.
 pub(crate) fn closer(settings: &Settings) -> Closer {
     Closer {
@@ -177,7 +187,29 @@ impl Switch<'_> {
         awake::while_this_process_runs(self.settings);
         let reserve = Reserve::take(&self.directory.reserve())
             .map_err(|source| Failure::NoSpace { path: self.directory.reserve(), source })?;
-        let result = match self.home_manager(wrapper)? {
+        let outcome = self.home_manager(wrapper).and_then(|ran| self.conclude(ran));
+        if outcome.is_err() {
+            reserve.give_back();
+        }
+        // Whatever went wrong, home-manager may have taken the agent's job out.
+        let reload = ensure::run(self.settings, Some(self.request.id));
+        let written = atomic::create_once(&self.directory.reload(), &reload);
+        lock.release();
+        // Nothing is said before the lock is free: nobody may be taking it.
+        ensure::announce(&reload);
+        if let Err(error) = written {
+            warn(&crate::messages::with_causes(&error));
+        }
+        let result = outcome?;
+        announce(&result);
+        // Too much in the journal harms nothing today; the next switch tries again.
+        let _ = self.journal.prune();
+        Ok(exit::of_switch(&result, reload.verdict.is_fine()))
+    }
+
+    /// Writes down what came of home-manager.
+    fn conclude(&self, ran: Ran) -> Result<SwitchResult, Failure> {
+        let result = match ran {
             Ran::ToItsEnd { watched, started } => {
                 record::result(&self.request, self.closer, &self.directory, &watched, &started)
             }
@@ -186,13 +218,8 @@ impl Switch<'_> {
                 record::not_started(&self.request, self.closer, why)
             }
         };
-        record::write(&self.directory, &result, reserve)?;
-        let agent_is_fine = self.ensure_agent();
-        lock.release();
-        // Too much in the journal harms nothing today; the next switch tries again.
-        let _ = self.journal.prune();
-        announce(&result);
-        Ok(exit::of_switch(&result, agent_is_fine))
+        result_file::write(&self.directory, &result)?;
+        Ok(result)
     }
 
     /// Runs home-manager. An error here is one of the journal: home-manager's own failures are results.
@@ -254,9 +281,10 @@ impl Switch<'_> {
         drop(stdin);
         if let Some(terminal) = &mut terminal {
             terminal.give_up_user_side();
-            terminal
-                .pass_input(watch.sender(), || Happened::InterruptKey)
-                .map_err(system("pass the keys on"))?;
+            // home-manager runs: without keys is better than not at all.
+            if let Err(error) = terminal.pass_input(watch.sender(), || Happened::InterruptKey) {
+                warn(&format!("the keys cannot be passed on: {error}"));
+            }
         }
         let watched = watch
             .until_the_end(child, &started.child, self.timeout, terminal.as_ref())
@@ -294,16 +322,6 @@ impl Switch<'_> {
             Initiator::Agent => Streams::to_log(log),
             Initiator::User => Streams::to_user_and_log(log),
         }
-    }
-
-    /// Looks after the agent's job, and writes down what was done. Whether the agent is as it should be.
-    fn ensure_agent(&self) -> bool {
-        let reload = ensure::run(self.settings, Some(self.request.id));
-        if let Err(error) = atomic::create_once(&self.directory.reload(), &reload) {
-            warn(&crate::messages::with_causes(&error));
-        }
-        ensure::announce(&reload);
-        reload.verdict.is_fine()
     }
 }
 

@@ -1,12 +1,10 @@
-//! The result: what came of home-manager, written so that even a full disk yields one.
+//! The result: what came of home-manager.
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
     journal::{
-        atomic::{self, WriteError},
         records::{FORMAT, Outcome, Request, Started, SwitchResult},
         recovery::Closer,
-        reserve::Reserve,
     },
     lifecycle::{self, Ending},
     output_tail,
@@ -72,32 +70,5 @@ pub(super) fn not_started(request: &Request, closer: &Closer, why: String) -> Sw
         wrapper_version: closer.version.clone(),
         host: closer.host.clone(),
         note: Some(why),
-    }
-}
-
-/// Writes the result and gives the reserved space back. On a full disk the space is given back first, and if even
-/// that is not enough the output's tail stays out.
-pub(super) fn write(
-    directory: &SwitchDir,
-    result: &SwitchResult,
-    reserve: Reserve,
-) -> Result<(), WriteError> {
-    let first_try = atomic::create_once(&directory.result(), result);
-    reserve.give_back();
-    let second_try = match first_try {
-        Err(error) if error.is_out_of_space() => atomic::create_once(&directory.result(), result),
-        done_or_failed => done_or_failed,
-    };
-    match second_try {
-        Err(error) if error.is_out_of_space() => {
-            let minimal = SwitchResult {
-                output_tail: String::new(),
-                argv: Vec::new(),
-                note: Some("the disk was full: the output's tail is left out".to_owned()),
-                ..result.clone()
-            };
-            atomic::create_once(&directory.result(), &minimal)
-        }
-        done_or_failed => done_or_failed,
     }
 }

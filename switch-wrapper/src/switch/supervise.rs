@@ -157,8 +157,11 @@ fn perform(action: Action, identity: &ProcessIdentity) {
         Action::PassQuit => Signal::QUIT,
         Action::Kill => Signal::KILL,
     };
-    // A group that is gone needs no signal; its end arrives by itself.
-    let _ = process::signal_group(identity, signal);
+    // At its very start home-manager has no group of its own yet. One that is gone needs no signal; its end arrives by
+    // itself.
+    if !process::signal_group(identity, signal).unwrap_or(false) {
+        let _ = identity.signal(signal);
+    }
 }
 
 /// A home-manager that was stopped or killed leaves nothing at work: what it had started may be the activation itself,

@@ -78,14 +78,15 @@ impl Terminal {
         }
     }
 
-    /// Passes every key on, if our standard input is the terminal and we are in its foreground. `interrupted` hears
+    /// Passes every key on if we are in the terminal's foreground: home-manager may ask on its terminal even where its
+    /// standard input is something else. `interrupted` hears
     /// of each interrupt key that becomes a signal on the other side.
     pub(super) fn pass_input<E: Send + 'static>(
         &mut self,
         interrupted: Sender<E>,
         event: impl Fn() -> E + Send + 'static,
     ) -> io::Result<()> {
-        if !io::stdin().is_terminal() || !is_in_foreground() {
+        if !is_in_foreground(&self.ours) {
             return Ok(());
         }
         let settings = tcgetattr(&self.ours)?;
@@ -93,11 +94,11 @@ impl Terminal {
         raw.make_raw();
         tcsetattr(&self.ours, OptionalActions::Now, &raw)?;
         self.saved = Some(settings);
-        let controller = self.output()?;
+        let (ours, controller) = (self.ours()?, self.output()?);
         // Not joined: it sits in a read that only a key ends, and goes with the process.
         thread::Builder::new().name("keys".to_owned()).spawn(move || {
             // Whichever side ends, there are no more keys to pass.
-            let _ = pass_keys(controller, &interrupted, event);
+            let _ = pass_keys(ours, controller, &interrupted, event);
         })?;
         Ok(())
     }
@@ -106,8 +107,11 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(saved) = &self.saved {
-            // The terminal may be gone; then there is nothing to put back.
-            let _ = tcsetattr(&self.ours, OptionalActions::Drain, saved);
+            // Not waiting for output to be taken: it may never be. In the background, setting it would stop us, and
+            // whoever is in the foreground has settings of their own. A terminal that is gone needs none.
+            if is_in_foreground(&self.ours) {
+                let _ = tcsetattr(&self.ours, OptionalActions::Now, saved);
+            }
         }
     }
 }
@@ -130,18 +134,19 @@ fn our_terminal() -> io::Result<Option<OwnedFd>> {
 }
 
 /// In the background, reading the terminal or setting it would stop us.
-fn is_in_foreground() -> bool {
-    tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == getpgrp())
+fn is_in_foreground(terminal: impl AsFd) -> bool {
+    tcgetpgrp(terminal).is_ok_and(|foreground| foreground == getpgrp())
 }
 
 fn pass_keys<E>(
+    mut ours: File,
     mut controller: File,
     interrupted: &Sender<E>,
     event: impl Fn() -> E,
 ) -> io::Result<()> {
     let mut keys = [0; 4096];
     loop {
-        let length = io::stdin().lock().read(&mut keys)?;
+        let length = ours.read(&mut keys)?;
         let Some(pressed @ [_, ..]) = keys.get(..length) else { return Ok(()) };
         let interrupts = interrupt_key(&controller).is_some_and(|key| pressed.contains(&key));
         controller.write_all(pressed)?;

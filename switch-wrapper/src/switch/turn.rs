@@ -20,6 +20,8 @@ use nixfleet_protocol::{
     lifecycle::Phase,
 };
 
+use crate::messages::{warn, with_causes};
+
 /// Time between two tries while waiting.
 const TRY_EVERY: Duration = Duration::from_millis(200);
 
@@ -122,7 +124,13 @@ fn try_once(journal: &Journal, closer: &Closer) -> Result<Lock, TurnError> {
         error @ LockError::Io { .. } => TurnError::Lock(error),
     })?;
     for entry in journal.unfinished()? {
-        settle(journal, closer, &entry, &lock)?;
+        match settle(journal, closer, &entry, &lock) {
+            // One folder that cannot be written must not stop every switch; that it is not at work was seen before.
+            Err(TurnError::Journal(error)) if !matches!(error, JournalError::Processes(_)) => {
+                warn(&format!("switch {} cannot be closed: {}", entry.id, with_causes(&error)));
+            }
+            settled => settled?,
+        }
     }
     Ok(lock)
 }

@@ -16,11 +16,11 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-fn on_disk(domain: Domain) -> OnDisk {
+fn on_disk(domains: Domains) -> OnDisk {
     OnDisk::Good(Definition {
         arguments: vec!["/bin/agent".to_owned()],
-        domain,
-        written_at: Timestamp::from_second(100).unwrap(),
+        domains,
+        written_at: Timestamp::from_second(100).ok(),
     })
 }
 
@@ -38,6 +38,8 @@ fn agent(pid: u32) -> AgentView {
             last_heartbeat_at: None,
         },
         is_outdated: false,
+        group: Some(pid),
+        age: SETTLED_AFTER,
         is_new: false,
     }
 }
@@ -60,7 +62,7 @@ fn leaving(pid: u32) -> JobView {
 }
 
 fn seen(gui: JobView, agent: Option<AgentView>) -> Observation {
-    Observation { gui, user: JobView::NotLoaded, on_disk: on_disk(Domain::Gui), agent }
+    Observation { gui, user: JobView::NotLoaded, on_disk: on_disk(Domains::Gui), agent }
 }
 
 /// A look, and what the plan makes of it.
@@ -83,7 +85,13 @@ fn assert_end(decision: &Decision, verdict: AgentVerdict) {
 fn a_healthy_agent_is_left_alone() {
     assert_end(&first_step(&seen(loaded(Some(7)), Some(agent(7)))), AgentVerdict::Healthy);
     let new = AgentView { is_new: true, ..agent(7) };
-    assert_end(&first_step(&seen(loaded(Some(7)), Some(new))), AgentVerdict::Back);
+    assert_end(&first_step(&seen(loaded(Some(7)), Some(new.clone()))), AgentVerdict::Back);
+    // One that has just come up may be about to crash.
+    let fresh = AgentView { age: ZERO, ..new };
+    assert_eq!(first_step(&seen(loaded(Some(7)), Some(fresh))), Decision::Wait(LOOK_AGAIN));
+    // What is fine is fine at the end of the time too.
+    let healthy = seen(loaded(Some(7)), Some(agent(7)));
+    assert_end(&step(&healthy, &mut Memory::default(), TOTAL_LIMIT), AgentVerdict::Healthy);
 }
 
 #[test]
@@ -232,12 +240,38 @@ fn a_job_in_the_wrong_domain_is_taken_out_of_it() {
     let observation = Observation {
         gui: JobView::NotLoaded,
         user: loaded(Some(7)),
-        on_disk: on_disk(Domain::Gui),
+        on_disk: on_disk(Domains::Gui),
         agent: Some(agent(7)),
     };
     assert_eq!(first_step(&observation), Decision::Do(Step::Bootout(Domain::User)));
-    let wants_user = Observation { on_disk: on_disk(Domain::User), ..observation };
+    let wants_user = Observation { on_disk: on_disk(Domains::User), ..observation };
     assert_end(&first_step(&wants_user), AgentVerdict::Healthy);
+}
+
+#[test]
+fn a_shell_around_the_agent_is_the_job_too() {
+    let wrapped = AgentView { group: Some(7), ..agent(9) };
+    assert_end(&first_step(&seen(loaded(Some(7)), Some(wrapped))), AgentVerdict::Healthy);
+    let stranger = seen(loaded(Some(7)), Some(agent(9)));
+    assert_eq!(first_step(&stranger), Decision::Wait(LOOK_AGAIN));
+}
+
+#[test]
+fn a_job_that_has_nowhere_else_to_go_stays_where_it_is() {
+    let headless = Observation {
+        gui: JobView::NoDomain,
+        user: loaded(Some(7)),
+        on_disk: on_disk(Domains::Both),
+        agent: Some(agent(7)),
+    };
+    assert_end(&first_step(&headless), AgentVerdict::Healthy);
+    let only_gui = Observation { on_disk: on_disk(Domains::Gui), ..headless.clone() };
+    assert_end(&first_step(&only_gui), AgentVerdict::Healthy);
+    let unclear = Observation { gui: JobView::Unclear("?".to_owned()), ..only_gui };
+    assert_eq!(first_step(&unclear), Decision::Wait(LOOK_AGAIN_LATER));
+    // Nobody is at the screen, and the definition allows the other domain.
+    let gone = Observation { user: JobView::NotLoaded, agent: None, ..headless };
+    assert_eq!(first_step(&gone), Decision::Do(Step::Enable(Domain::User)));
 }
 
 #[test]
