@@ -122,6 +122,11 @@ impl StateDir {
         self.root.join("token")
     }
 
+    /// A copy of the last definition of the agent's job that worked.
+    pub fn last_good_definition(&self) -> PathBuf {
+        self.root.join("last-good.plist")
+    }
+
     /// The last look-after of the agent's job that no switch was the reason for.
     pub fn ensure_record(&self) -> PathBuf {
         self.root.join("ensure.json")

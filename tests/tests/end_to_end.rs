@@ -9,10 +9,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use nixfleet_protocol::journal::{
-    lock::{self, LockState},
-    records::{Activation, AgentVerdict, Outcome, RunningAgent},
-};
+use nixfleet_protocol::journal::records::{Activation, AgentVerdict, Outcome, RunningAgent};
 use nixfleet_tests::{
     launchd::{Fault, command::VerbName},
     stage::{
@@ -109,11 +106,9 @@ impl Scene {
 
     /// Ends the Mac and looks whether anything of it is left.
     fn end(self) {
-        let journal = self.mac.folder.journal().unwrap();
-        let locks = [journal.directory().switch_lock(), journal.directory().ensure_lock()];
-        wait::until_true("nobody is at work", wait::PATIENCE, || {
-            let is_free = |path| lock::look(path).is_ok_and(|state| state == LockState::Free);
-            Ok(locks.iter().all(|path| is_free(path)))
+        let root = self.mac.folder.root();
+        wait::until_true("no wrapper is at work", wait::PATIENCE, || {
+            Ok(!processes::of(root).iter().any(|found| found.command.contains("nixfleet-switch")))
         })
         .unwrap();
         let root = self.mac.folder.root().to_owned();
@@ -283,6 +278,30 @@ fn an_agent_that_has_its_own_job_looked_after_comes_back() {
         environment.contains("GENERATION_OF_THE_PLIST=2"),
         "the old definition is still loaded"
     );
+    scene.end();
+}
+
+/// launchd loads a definition whose program is not there, and says so by its exit code only.
+#[test]
+fn a_definition_that_cannot_run_gives_way_to_the_last_that_worked() {
+    let (scene, old) = Scene::ready();
+    // One look-after with everything in order, as after any switch: from it the wrapper has its copy.
+    let output = scene.mac.folder.user_command("nixfleet-switch").arg("ensure-agent").output();
+    assert_eq!(output.unwrap().status.code(), Some(0));
+    let broken = scene.mac.new_plist(2).unwrap();
+    let text = fs::read_to_string(&broken).unwrap().replace("bin/nixfleet-agent", "bin/not-there");
+    fs::write(&broken, text).unwrap();
+    scene.mac.folder.scenario(&format!("RELEASE=25.11\nNEW_PLIST={}", broken.display())).unwrap();
+    let command = scene.switch();
+    scene.assert_back(&old);
+    assert_eq!(scene.result_of(&command).result.unwrap().outcome, Outcome::Succeeded);
+    let reload = wait::until("the dashboard knows of the reload", wait::PATIENCE, || {
+        let switches = scene.dashboard.switches(HOST)?;
+        Ok(switches.into_iter().next().and_then(|switch| switch.reload))
+    })
+    .unwrap();
+    assert_eq!(reload.verdict, AgentVerdict::Back);
+    assert!(reload.explanation.contains("last definition that worked"), "{}", reload.explanation);
     scene.end();
 }
 

@@ -138,7 +138,7 @@ impl Desk {
     /// Stores the token that the dashboard gave this host.
     pub(crate) fn store_token(&mut self, token: &Token) -> Result<(), WriteError> {
         let path = self.journal.directory().host_token();
-        atomic::replace_text(&path, "host token", &format!("{}\n", token.reveal()))?;
+        atomic::replace_content(&path, "host token", format!("{}\n", token.reveal()).as_bytes())?;
         self.tokens.push(token.clone());
         Ok(())
     }

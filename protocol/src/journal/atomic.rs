@@ -71,9 +71,9 @@ pub fn replace_lazily<R: Record>(path: &Path, record: &R) -> Result<(), WriteErr
     write_record(path, record, Placing::Replace, Durability::WhileUp)
 }
 
-/// As [`replace`], for a text that is no record; `kind` names it in messages.
-pub fn replace_text(path: &Path, kind: &'static str, text: &str) -> Result<(), WriteError> {
-    write(path, kind, text.as_bytes(), Placing::Replace, Durability::Durable)
+/// As [`replace`], for content that is no record; `kind` names it in messages.
+pub fn replace_content(path: &Path, kind: &'static str, content: &[u8]) -> Result<(), WriteError> {
+    write(path, kind, content, Placing::Replace, Durability::Durable)
 }
 
 #[derive(Clone, Copy)]

@@ -19,6 +19,9 @@ const NOT_LOADED: i32 = 113;
 /// Answers that mean that the domain is not there.
 pub(super) const NO_DOMAIN: [i32; 2] = [112, 125];
 
+/// What `print` shows as the last exit code of a job whose program or output file cannot be opened.
+const EX_CONFIG: &str = "78";
+
 /// launchd's own default, where `print` does not tell.
 const DEFAULT_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,8 @@ pub(super) struct Job {
     pub(super) pid: Option<u32>,
     /// It was told to end and is about to be removed.
     pub(super) is_leaving: bool,
+    /// launchd could not run it at all: its last exit code is EX_CONFIG.
+    pub(super) cannot_run: bool,
     /// The arguments it was loaded with, a line each as `print` shows them; `None` if they are not shown.
     pub(super) arguments: Option<String>,
     /// How long launchd waits before it kills the job.
@@ -84,6 +89,8 @@ fn read_job(text: &str) -> Job {
     Job {
         pid: value_of(text, "pid").and_then(|pid| pid.parse().ok()),
         is_leaving: matches!(state, "SIGTERMed" | "SIGKILLed" | "languishing"),
+        cannot_run: value_of(text, "last exit code")
+            .is_some_and(|code| code.starts_with(EX_CONFIG)),
         arguments: block_of(text, "arguments"),
         exit_timeout: exit_timeout.map_or(DEFAULT_EXIT_TIMEOUT, Duration::from_secs),
     }
@@ -137,7 +144,10 @@ mod tests {
         let idle =
             PRINTED.replace("\tpid = 4242\n", "").replace("state = running", "state = not running");
         let JobView::Loaded(job) = print_answers(0, &idle) else { panic!() };
-        assert_eq!((job.pid, job.is_leaving), (None, false));
+        assert_eq!((job.pid, job.is_leaving, job.cannot_run), (None, false, false));
+        let missing = idle.replace("\truns = 3", "\tlast exit code = 78: EX_CONFIG\n\truns = 3");
+        let JobView::Loaded(job) = print_answers(0, &missing) else { panic!() };
+        assert!(job.cannot_run);
     }
 
     #[test]

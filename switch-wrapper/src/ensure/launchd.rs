@@ -3,12 +3,15 @@
 use std::thread;
 
 use jiff::Timestamp;
-use nixfleet_protocol::process::ProcessIdentity;
+use nixfleet_protocol::{
+    journal::records::AgentVerdict, process::ProcessIdentity, state_dir::StateDir,
+};
 use rustix::process::Signal;
 
 use super::{
     Conclusion, agent,
-    definition::{self, Domain},
+    definition::{self, Definition, Domain, OnDisk},
+    last_good::LastGood,
     launchctl::{self, JobView},
     launchd_plan::{self, Decision, Memory, Observation, Step},
     steps::{Steps, shortened},
@@ -16,15 +19,27 @@ use super::{
 use crate::{messages::with_causes, settings::Settings};
 
 /// Looks and acts until the plan ends. `since`: an agent that came up later was brought back.
-pub(super) fn drive(settings: &Settings, since: Timestamp, steps: &mut Steps) -> Conclusion {
-    let launchd = Launchd { settings, uid: rustix::process::geteuid().as_raw() };
+pub(super) fn drive(
+    settings: &Settings,
+    directory: &StateDir,
+    since: Timestamp,
+    steps: &mut Steps,
+) -> Conclusion {
+    let launchd = Launchd {
+        settings,
+        uid: rustix::process::geteuid().as_raw(),
+        last_good: LastGood::new(directory.last_good_definition()),
+    };
     let mut memory = Memory::default();
     loop {
         let observation = launchd.observe(since, steps);
         let now = steps.elapsed();
         memory.saw(&observation, now);
         match launchd_plan::next(&observation, &memory, now) {
-            Decision::End(conclusion) => return conclusion,
+            Decision::End(conclusion) => {
+                launchd.keep_if_it_works(&observation, &conclusion, steps);
+                return conclusion;
+            }
             Decision::Wait(time) => thread::sleep(time),
             Decision::Do(step) => {
                 let (code, said) = launchd.perform(step, steps);
@@ -37,6 +52,7 @@ pub(super) fn drive(settings: &Settings, since: Timestamp, steps: &mut Steps) ->
 struct Launchd<'a> {
     settings: &'a Settings,
     uid: u32,
+    last_good: LastGood,
 }
 
 impl Launchd<'_> {
@@ -45,6 +61,7 @@ impl Launchd<'_> {
             gui: self.look_at(Domain::Gui, steps),
             user: self.look_at(Domain::User, steps),
             on_disk: definition::read(&self.settings.agent_plist, &self.settings.agent_label),
+            has_other_that_worked: self.last_good.has_other_than(&self.settings.agent_plist),
             // Last: an agent that was seen after its job cannot be one from before.
             agent: agent::look(self.settings, since),
         }
@@ -75,6 +92,32 @@ impl Launchd<'_> {
                 self.call("terminate", &["kill", "SIGTERM", &self.job(domain)], steps)
             }
             Step::Kill(pid) => kill(pid, steps),
+            Step::Restore => self.restore(steps),
+        }
+    }
+
+    /// Puts the last definition that worked on disk.
+    fn restore(&self, steps: &mut Steps) -> (Option<i32>, String) {
+        let plist = &self.settings.agent_plist;
+        let said = match self.last_good.restore_to(plist) {
+            Ok(()) => format!("the last definition that worked is back at {}", plist.display()),
+            Err(error) => format!("it cannot be put back at {}: {error}", plist.display()),
+        };
+        steps.note("restore", said.clone());
+        (None, said)
+    }
+
+    /// Keeps a copy of a definition with which the agent is up.
+    fn keep_if_it_works(&self, seen: &Observation, conclusion: &Conclusion, steps: &mut Steps) {
+        let is_up = matches!(conclusion.verdict, AgentVerdict::Healthy | AgentVerdict::Back);
+        // Of one whose time cannot be trusted it is not known whether the agent was started with it.
+        let is_known =
+            matches!(&seen.on_disk, OnDisk::Good(Definition { written_at: Some(_), .. }));
+        if is_up
+            && is_known
+            && let Err(error) = self.last_good.keep(&self.settings.agent_plist)
+        {
+            steps.note("keep-definition", error.to_string());
         }
     }
 

@@ -35,6 +35,10 @@ const GONE_SLACK: Duration = Duration::from_secs(10);
 /// How long an agent must have been up to count as back: one that crashes at once is not.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
+/// When a definition that is loaded and does not come to a running agent is given up for the last one that worked. What
+/// is left of the time has to do for that one.
+const RESTORE_AFTER: Duration = Duration::from_secs(25);
+
 /// How often a job with the wrong definition is booted out before giving up on that.
 const MAX_BOOTOUTS: u32 = 5;
 
@@ -50,6 +54,8 @@ pub(super) struct Observation {
     pub(super) user: JobView,
     /// The definition on disk.
     pub(super) on_disk: OnDisk,
+    /// There is a copy of a definition that worked, and it is another than the one on disk.
+    pub(super) has_other_that_worked: bool,
     /// The agent that is up.
     pub(super) agent: Option<AgentView>,
 }
@@ -69,6 +75,8 @@ pub(super) enum Step {
     Terminate(Domain, u32),
     /// Kill the job's process.
     Kill(u32),
+    /// Put the last definition that worked back on disk.
+    Restore,
 }
 
 /// What the plan says.
@@ -102,6 +110,19 @@ pub(super) struct Memory {
     job_pid_since: Duration,
     leaving_since: Option<Duration>,
     exit_timeout: Duration,
+    restoration: Restoration,
+}
+
+/// How far going back to the last definition that worked has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Restoration {
+    /// There was no need so far.
+    #[default]
+    None,
+    /// It is on disk; what is loaded is still the other one.
+    OnDisk,
+    /// The other one was taken out, or this one loaded.
+    Done,
 }
 
 impl Memory {
@@ -128,10 +149,12 @@ impl Memory {
             Step::Bootout(_) => {
                 self.bootouts += 1;
                 self.last_bootout = Some(now);
+                self.restoration.is_taken_up();
             }
             Step::Bootstrap(_) => {
                 self.bootstraps += 1;
                 self.last_bootstrap = Some(now);
+                self.restoration.is_taken_up();
                 self.no_domain_answers +=
                     u32::from(code.is_some_and(|code| NO_DOMAIN.contains(&code)));
                 self.last_answer = Some(answer(code, said));
@@ -143,6 +166,11 @@ impl Memory {
             Step::Kickstart(_) => self.last_kick = Some(now),
             Step::Terminate(_, pid) => self.terminated = Some((pid, now)),
             Step::Kill(pid) => self.killed = Some(pid),
+            Step::Restore => {
+                self.restoration = Restoration::OnDisk;
+                // Whatever was tried, was tried with the other one.
+                (self.bootouts, self.last_bootout, self.last_kick) = (0, None, None);
+            }
         }
     }
 
@@ -152,6 +180,15 @@ impl Memory {
         let doublings = self.bootstraps.saturating_sub(1).min(8);
         let due = last + first.saturating_mul(1 << doublings).min(longest);
         due.checked_sub(now)
+    }
+}
+
+impl Restoration {
+    /// The job was taken out or loaded: from now on the definition on disk counts.
+    fn is_taken_up(&mut self) {
+        if *self == Self::OnDisk {
+            *self = Self::Done;
+        }
     }
 }
 
@@ -186,6 +223,11 @@ fn without_definition(observation: &Observation, memory: &Memory, why: &str) -> 
             end(verdict_of(agent, memory), explanation)
         }
         (true, _, None) | (false, true, _) => Decision::Wait(LOOK_AGAIN_LATER),
+        (false, false, _)
+            if can_restore(observation, memory) && observation.on_disk != OnDisk::Absent =>
+        {
+            Decision::Do(Step::Restore)
+        }
         (false, false, _) if observation.on_disk == OnDisk::Absent => {
             end(AgentVerdict::NotInstalled, "no agent is installed here")
         }
@@ -267,7 +309,12 @@ fn judge(
         return wait_for_leaving(job, memory, now);
     }
     let agent = observation.agent.as_ref().filter(|agent| agent.belongs_to(job.pid));
-    if !is_loaded_as_on_disk(job, definition, agent, memory) {
+    if restore_is_due(job, agent, observation, memory, now) {
+        return Decision::Do(Step::Restore);
+    }
+    if memory.restoration == Restoration::OnDisk
+        || !is_loaded_as_on_disk(job, definition, agent, memory)
+    {
         return leave(domain, job, memory, now);
     }
     match (job.pid, agent) {
@@ -281,11 +328,35 @@ fn judge(
         (Some(_), Some(agent)) => {
             let verdict = verdict_of(agent, memory);
             let back = if verdict == AgentVerdict::Back { "is back" } else { "runs" };
-            end(verdict, format!("the agent {back} (pid {})", agent.pid()))
+            let how = if memory.restoration == Restoration::Done { RESTORED } else { "" };
+            end(verdict, format!("the agent {back} (pid {}){how}", agent.pid()))
         }
         (Some(_), None) if now < memory.job_pid_since + READY_LIMIT => Decision::Wait(LOOK_AGAIN),
         (Some(pid), None) => terminate(domain, pid, memory, now),
     }
+}
+
+/// What is said of an agent that is back, but not as it was meant to be.
+const RESTORED: &str =
+    " with its last definition that worked, since it does not run with the new one";
+
+/// Once, and only if there is something to go back to.
+fn can_restore(observation: &Observation, memory: &Memory) -> bool {
+    observation.has_other_that_worked && memory.restoration == Restoration::None
+}
+
+/// The definition on disk cannot run: launchd says so, or it has had its time.
+fn restore_is_due(
+    job: &Job,
+    agent: Option<&AgentView>,
+    observation: &Observation,
+    memory: &Memory,
+    now: Duration,
+) -> bool {
+    let is_up = agent.is_some_and(|agent| agent.age >= SETTLED_AFTER);
+    let was_kicked = memory.last_kick.is_some_and(|last| now >= last + KICK_EVERY);
+    let cannot_run = job.cannot_run && job.pid.is_none() && was_kicked;
+    !is_up && can_restore(observation, memory) && (cannot_run || now >= RESTORE_AFTER)
 }
 
 /// launchd does not re-read the file: a job that was started before the file was written has an older definition, even

@@ -4,12 +4,13 @@
 //! and looks again, until the agent is seen at work by its own record, or everything has been tried.
 //!
 //! - [`agent`]: the agent's own record, and whether it is still what is installed.
-//! - [`launchd`], [`launchd_plan`], [`launchctl`], [`definition`]: macOS.
+//! - [`launchd`], [`launchd_plan`], [`launchctl`], [`definition`], [`last_good`]: macOS.
 //! - [`systemd`], [`systemd_plan`]: Linux.
 //! - [`steps`]: what was done, for `reload.json`.
 
 mod agent;
 mod definition;
+mod last_good;
 mod launchctl;
 mod launchd;
 mod launchd_plan;
@@ -96,7 +97,7 @@ fn conclude(settings: &Settings, switch: Option<SwitchId>, steps: &mut Steps) ->
     // Waiting for somebody else's look-after takes nothing from this one's time.
     *steps = Steps::begin();
     let since = switch.and_then(|id| began(&directory, id)).unwrap_or_else(Timestamp::now);
-    drive(settings, since, steps)
+    drive(settings, &directory, since, steps)
 }
 
 /// When the switch began: an agent that came up later was brought back since.
@@ -115,6 +116,9 @@ fn running_agent(settings: &Settings) -> Option<RunningAgent> {
 pub(crate) fn announce(reload: &Reload) {
     match reload.verdict {
         AgentVerdict::Healthy | AgentVerdict::NotInstalled | AgentVerdict::Unmanaged => {}
+        AgentVerdict::Back if reload.steps.iter().any(|step| step.step == "restore") => {
+            warn(&reload.explanation);
+        }
         AgentVerdict::Back => say(&reload.explanation),
         AgentVerdict::AtNextLogin => warn(&reload.explanation),
         AgentVerdict::NotBack => {

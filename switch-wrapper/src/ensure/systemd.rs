@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use nixfleet_protocol::state_dir::StateDir;
 
 use super::{
     Conclusion, agent,
@@ -19,7 +20,12 @@ use crate::{messages::with_causes, settings::Settings};
 const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,NeedDaemonReload";
 
 /// Looks and acts until the plan ends. `since`: an agent that came up later was brought back.
-pub(super) fn drive(settings: &Settings, since: Timestamp, steps: &mut Steps) -> Conclusion {
+pub(super) fn drive(
+    settings: &Settings,
+    _directory: &StateDir,
+    since: Timestamp,
+    steps: &mut Steps,
+) -> Conclusion {
     let mut memory = Memory::default();
     loop {
         let unit = look_at_unit(settings, steps);

@@ -48,6 +48,7 @@ fn job(pid: Option<u32>) -> Job {
     Job {
         pid,
         is_leaving: false,
+        cannot_run: false,
         arguments: Some("\t\t/bin/agent".to_owned()),
         exit_timeout: Duration::from_secs(5),
     }
@@ -62,7 +63,13 @@ fn leaving(pid: u32) -> JobView {
 }
 
 fn seen(gui: JobView, agent: Option<AgentView>) -> Observation {
-    Observation { gui, user: JobView::NotLoaded, on_disk: on_disk(Domains::Gui), agent }
+    Observation {
+        gui,
+        user: JobView::NotLoaded,
+        on_disk: on_disk(Domains::Gui),
+        has_other_that_worked: false,
+        agent,
+    }
 }
 
 /// A look, and what the plan makes of it.
@@ -241,6 +248,7 @@ fn a_job_in_the_wrong_domain_is_taken_out_of_it() {
         gui: JobView::NotLoaded,
         user: loaded(Some(7)),
         on_disk: on_disk(Domains::Gui),
+        has_other_that_worked: false,
         agent: Some(agent(7)),
     };
     assert_eq!(first_step(&observation), Decision::Do(Step::Bootout(Domain::User)));
@@ -262,6 +270,7 @@ fn a_job_that_has_nowhere_else_to_go_stays_where_it_is() {
         gui: JobView::NoDomain,
         user: loaded(Some(7)),
         on_disk: on_disk(Domains::Both),
+        has_other_that_worked: false,
         agent: Some(agent(7)),
     };
     assert_end(&first_step(&headless), AgentVerdict::Healthy);
@@ -290,7 +299,13 @@ fn without_a_gui_session_it_is_at_the_next_login() {
 #[test]
 fn what_is_not_on_disk_is_not_loaded() {
     let with = |gui: JobView, on_disk: OnDisk, agent: Option<AgentView>| {
-        first_step(&Observation { gui, user: JobView::NotLoaded, on_disk, agent })
+        first_step(&Observation {
+            gui,
+            user: JobView::NotLoaded,
+            on_disk,
+            has_other_that_worked: false,
+            agent,
+        })
     };
     let bad = || OnDisk::Bad("it is no plist".to_owned());
     assert_end(&with(JobView::NotLoaded, OnDisk::Absent, None), AgentVerdict::NotInstalled);
@@ -323,4 +338,58 @@ fn a_definition_that_was_disabled_in_between_is_enabled_again() {
         memory.did(Step::Bootstrap(Domain::Gui), Some(code), "", ZERO);
         assert_eq!(step(&gone, &mut memory, ms(10)), Decision::Do(Step::Enable(Domain::Gui)));
     }
+}
+
+/// A loaded job without an agent, with another definition that worked.
+fn failing(job: Job) -> Observation {
+    let has_other_that_worked = true;
+    Observation { has_other_that_worked, ..seen(JobView::Loaded(job), None) }
+}
+
+#[test]
+fn a_definition_that_cannot_run_gives_way_to_the_last_that_worked() {
+    let broken = failing(Job { cannot_run: true, ..job(None) });
+    let mut memory = Memory::default();
+    assert_eq!(step(&broken, &mut memory, ZERO), Decision::Do(Step::Kickstart(Domain::Gui)));
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ZERO);
+    assert_eq!(step(&broken, &mut memory, ms(100)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&broken, &mut memory, KICK_EVERY), Decision::Do(Step::Restore));
+    memory.did(Step::Restore, None, "", KICK_EVERY);
+    // What is loaded is still the other one, whatever `print` shows of it.
+    assert_eq!(step(&broken, &mut memory, KICK_EVERY), Decision::Do(Step::Bootout(Domain::Gui)));
+    memory.did(Step::Bootout(Domain::Gui), Some(0), "", KICK_EVERY);
+    let up = seen(loaded(Some(8)), Some(agent(8)));
+    let Decision::End(conclusion) = step(&up, &mut memory, ms(4000)) else { panic!() };
+    assert_eq!(conclusion.verdict, AgentVerdict::Back);
+    assert!(conclusion.explanation.contains("last definition that worked"));
+}
+
+#[test]
+fn an_agent_that_crashes_again_and_again_gets_its_old_definition_once() {
+    let crashing = failing(job(Some(7)));
+    let mut memory = Memory::default();
+    assert_eq!(step(&crashing, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&crashing, &mut memory, RESTORE_AFTER), Decision::Do(Step::Restore));
+    memory.did(Step::Restore, None, "", RESTORE_AFTER);
+    memory.did(Step::Bootout(Domain::Gui), Some(0), "", RESTORE_AFTER);
+    let still = failing(job(Some(9)));
+    assert_eq!(step(&still, &mut memory, RESTORE_AFTER + ms(50)), Decision::Wait(LOOK_AGAIN));
+    // Without another one, or with an agent that is up, nothing is put back.
+    let alone = seen(loaded(Some(7)), None);
+    assert_ne!(step(&alone, &mut Memory::default(), RESTORE_AFTER), Decision::Do(Step::Restore));
+    let up = Observation { agent: Some(agent(7)), ..failing(job(Some(7))) };
+    assert_end(&step(&up, &mut Memory::default(), RESTORE_AFTER), AgentVerdict::Healthy);
+}
+
+#[test]
+fn a_file_that_is_no_definition_gives_way_at_once() {
+    let torn = Observation {
+        gui: JobView::NotLoaded,
+        on_disk: OnDisk::Bad("it is no plist".to_owned()),
+        ..failing(job(None))
+    };
+    assert_eq!(first_step(&torn), Decision::Do(Step::Restore));
+    // One that was taken away was meant to go.
+    let uninstalled = Observation { on_disk: OnDisk::Absent, ..torn };
+    assert_end(&first_step(&uninstalled), AgentVerdict::NotInstalled);
 }
