@@ -176,6 +176,22 @@ fn check_question(redirection: &str) {
 }
 
 #[test]
+fn what_an_activation_leaves_in_the_background_outlives_the_terminal() {
+    let bench = Bench::new("LEAVE_BACKGROUND=60");
+    let mut child = bench.in_terminal("");
+    let keys = child.stdin.take();
+    assert!(child.wait_with_output().unwrap().status.success());
+    drop(keys);
+    let trace = bench.folder.home_manager_trace();
+    let left = trace.iter().find_map(|(_, step)| step.strip_prefix("background ")).unwrap();
+    let left: u32 = left.parse().unwrap();
+    let is_there = processes::of(bench.folder.root()).iter().any(|found| found.pid == left);
+    processes::signal(left, Signal::KILL);
+    assert!(is_there, "the process in the background was ended with the terminal");
+    bench.end();
+}
+
+#[test]
 fn ctrl_c_in_the_terminal_cancels() {
     let bench = Bench::new("BUILD_SECONDS=60");
     let mut child = bench.in_terminal("");

@@ -36,6 +36,11 @@ pub(crate) const GATE_VERB: &str = "internal-wait-at-the-gate";
 /// What the child says by its exit code when it cannot become home-manager: as a shell would.
 const CANNOT_EXEC: u8 = 126;
 
+/// home-manager leads the session of its pseudo-terminal, so its end hangs that terminal up, and what an activation has
+/// left in the background would be ended with it. It must not be: at the user's own terminal it would live on. Nothing
+/// from outside is in this text; program and arguments come as its parameters.
+const DEAF_TO_HANGUP: &str = r#"trap '' HUP; exec "$@""#;
+
 /// A child that waits at the gate.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -119,18 +124,29 @@ pub(crate) fn wait_at_the_gate(arguments: &[OsString]) -> u8 {
         // The wrapper is gone. Nothing has happened, nobody asks.
         return 0;
     };
-    if let Some(terminal) = descriptors.next()
+    let terminal = descriptors.next();
+    if let Some(terminal) = &terminal
         && let Err(error) = ioctl_tiocsctty(terminal.as_fd())
     {
         return complain("take over the terminal", &error.into());
     }
+    let has_terminal = terminal.is_some();
+    drop(terminal);
     if let Err(error) = dup2_stdin(stdin) {
         return complain("take over the standard input", &error.into());
     }
     let Some((program, arguments)) = arguments.split_first() else {
         return complain("find the program's name", &io::Error::other("there is none"));
     };
-    let error = Command::new(program).args(arguments).exec();
+    let error = if has_terminal {
+        Command::new("/bin/sh")
+            .args(["-c", DEAF_TO_HANGUP, "sh"])
+            .arg(program)
+            .args(arguments)
+            .exec()
+    } else {
+        Command::new(program).args(arguments).exec()
+    };
     complain(&format!("run {}", Path::new(program).display()), &error)
 }
 
