@@ -11,17 +11,11 @@ use std::time::Duration;
 use nixfleet_protocol::journal::records::AgentVerdict;
 
 use super::{
-    Conclusion, READY_LIMIT, TOTAL_LIMIT,
+    LOOK_AGAIN, LOOK_AGAIN_LATER, READY_LIMIT, SETTLED_AFTER, TOTAL_LIMIT,
     agent::AgentView,
     definition::{Definition, Domain, Domains, OnDisk},
     launchctl::{Job, JobView, NO_DOMAIN},
 };
-
-/// Time between two looks while something is under way.
-const LOOK_AGAIN: Duration = Duration::from_millis(30);
-
-/// Time between two looks when launchctl did not answer.
-const LOOK_AGAIN_LATER: Duration = Duration::from_millis(500);
 
 /// Waits between tries of `bootstrap`: the first, doubled each time up to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
@@ -31,9 +25,6 @@ const KICK_EVERY: Duration = Duration::from_secs(2);
 
 /// Beyond the job's own exit timeout: how long it may take to be gone before it is killed.
 const GONE_SLACK: Duration = Duration::from_secs(10);
-
-/// How long an agent must have been up to count as back: one that crashes at once is not.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// When a definition that is loaded and does not come to a running agent is given up for the last one that worked. What
 /// is left of the time has to do for that one.
@@ -79,16 +70,8 @@ pub(super) enum Step {
     Restore,
 }
 
-/// What the plan says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Take this step.
-    Do(Step),
-    /// Look again after this time.
-    Wait(Duration),
-    /// There is nothing more to do.
-    End(Conclusion),
-}
+/// What this plan says.
+pub(super) type Decision = super::Decision<Step>;
 
 /// What was done so far.
 #[derive(Debug, Clone, Default)]
@@ -206,10 +189,7 @@ pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) ->
         OnDisk::Bad(why) => without_definition(observation, memory, why),
         OnDisk::Good(definition) => with_definition(observation, definition, memory, now),
     };
-    match decision {
-        Decision::Do(_) | Decision::Wait(_) if now >= TOTAL_LIMIT => give_up(observation, memory),
-        Decision::Do(_) | Decision::Wait(_) | Decision::End(_) => decision,
-    }
+    decision.or_at_the_limit(now, || give_up(observation, memory))
 }
 
 /// Without a definition nothing can be loaded; an agent that runs all the same is left alone.
@@ -220,7 +200,7 @@ fn without_definition(observation: &Observation, memory: &Memory, why: &str) -> 
     match (is_loaded, is_unclear, &observation.agent) {
         (true, _, Some(agent)) => {
             let explanation = format!("the agent runs (pid {}), but {why}", agent.pid());
-            end(verdict_of(agent, memory), explanation)
+            Decision::end(verdict_of(agent, memory), explanation)
         }
         (true, _, None) | (false, true, _) => Decision::Wait(LOOK_AGAIN_LATER),
         (false, false, _)
@@ -229,9 +209,9 @@ fn without_definition(observation: &Observation, memory: &Memory, why: &str) -> 
             Decision::Do(Step::Restore)
         }
         (false, false, _) if observation.on_disk == OnDisk::Absent => {
-            end(AgentVerdict::NotInstalled, "no agent is installed here")
+            Decision::end(AgentVerdict::NotInstalled, "no agent is installed here")
         }
-        (false, false, _) => end(AgentVerdict::NotBack, why),
+        (false, false, _) => Decision::end(AgentVerdict::NotBack, why),
     }
 }
 
@@ -283,14 +263,17 @@ fn in_the_other_domain(
         (JobView::NoDomain, Some(agent)) => {
             let why =
                 "in a domain that its definition does not name; the one that it names is not there";
-            end(verdict_of(agent, memory), format!("the agent runs (pid {}), {why}", agent.pid()))
+            Decision::end(
+                verdict_of(agent, memory),
+                format!("the agent runs (pid {}), {why}", agent.pid()),
+            )
         }
         (JobView::NoDomain, None) => at_next_login(),
     }
 }
 
 fn at_next_login() -> Decision {
-    end(
+    Decision::end(
         AgentVerdict::AtNextLogin,
         "nobody is logged in at the screen, so launchd has no place for the agent; it starts at the next login",
     )
@@ -329,7 +312,7 @@ fn judge(
             let verdict = verdict_of(agent, memory);
             let back = if verdict == AgentVerdict::Back { "is back" } else { "runs" };
             let how = if memory.restoration == Restoration::Done { RESTORED } else { "" };
-            end(verdict, format!("the agent {back} (pid {}){how}", agent.pid()))
+            Decision::end(verdict, format!("the agent {back} (pid {}){how}", agent.pid()))
         }
         (Some(_), None) if now < memory.job_pid_since + READY_LIMIT => Decision::Wait(LOOK_AGAIN),
         (Some(pid), None) => terminate(domain, pid, memory, now),
@@ -441,10 +424,6 @@ fn verdict_of(agent: &AgentView, memory: &Memory) -> AgentVerdict {
     if memory.acted || agent.is_new { AgentVerdict::Back } else { AgentVerdict::Healthy }
 }
 
-fn end(verdict: AgentVerdict, explanation: impl Into<String>) -> Decision {
-    Decision::End(Conclusion::new(verdict, explanation))
-}
-
 /// Everything was tried. An agent that is up although launchctl does not answer is as good as can be known.
 fn give_up(observation: &Observation, memory: &Memory) -> Decision {
     let tried = TOTAL_LIMIT.as_secs();
@@ -460,7 +439,7 @@ fn give_up(observation: &Observation, memory: &Memory) -> Decision {
             format!("its job cannot be loaded (the last bootstrap: {last})")
         }
     };
-    end(AgentVerdict::NotBack, format!("after {tried} s of trying: {why}"))
+    Decision::end(AgentVerdict::NotBack, format!("after {tried} s of trying: {why}"))
 }
 
 #[cfg(test)]

@@ -45,6 +45,40 @@ const TOTAL_LIMIT: Duration = Duration::from_secs(57);
 /// How long an agent that runs may take to write its record.
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long an agent must have been up to count as back: one that crashes at once is not.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Time between two looks while something is under way.
+const LOOK_AGAIN: Duration = Duration::from_millis(30);
+
+/// Time between two looks when the service manager's tool did not answer.
+const LOOK_AGAIN_LATER: Duration = Duration::from_millis(500);
+
+/// What a plan says, given what is seen and what was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Decision<Step> {
+    /// Take this step.
+    Do(Step),
+    /// Look again after this time.
+    Wait(Duration),
+    /// There is nothing more to do.
+    End(Conclusion),
+}
+
+impl<Step> Decision<Step> {
+    fn end(verdict: AgentVerdict, explanation: impl Into<String>) -> Self {
+        Self::End(Conclusion::new(verdict, explanation))
+    }
+
+    /// The decision, unless the time is up and it is none to end.
+    fn or_at_the_limit(self, now: Duration, give_up: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Do(_) | Self::Wait(_) if now >= TOTAL_LIMIT => give_up(),
+            Self::Do(_) | Self::Wait(_) | Self::End(_) => self,
+        }
+    }
+}
+
 /// How a look-after ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Conclusion {

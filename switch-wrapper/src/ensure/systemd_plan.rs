@@ -4,16 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use nixfleet_protocol::journal::records::AgentVerdict;
 
-use super::{Conclusion, READY_LIMIT, TOTAL_LIMIT, agent::AgentView};
-
-/// Time between two looks while something is under way.
-const LOOK_AGAIN: Duration = Duration::from_millis(30);
-
-/// Time between two looks when systemctl did not answer.
-const LOOK_AGAIN_LATER: Duration = Duration::from_millis(500);
-
-/// How long an agent must have been up to count as back: one that crashes at once is not.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+use super::{
+    LOOK_AGAIN, LOOK_AGAIN_LATER, READY_LIMIT, SETTLED_AFTER, TOTAL_LIMIT, agent::AgentView,
+};
 
 /// Time between two restarts: systemd's own start limit is five in ten seconds.
 const RESTART_EVERY: Duration = Duration::from_secs(5);
@@ -75,16 +68,8 @@ pub(super) enum Step {
     Restart,
 }
 
-/// What the plan says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Take this step.
-    Do(Step),
-    /// Look again after this time.
-    Wait(Duration),
-    /// There is nothing more to do.
-    End(Conclusion),
-}
+/// What this plan says.
+pub(super) type Decision = super::Decision<Step>;
 
 /// What was done so far.
 #[derive(Debug, Clone, Default)]
@@ -153,19 +138,21 @@ pub(super) fn read_show(text: &str) -> UnitView {
 pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) -> Decision {
     let decision = match &observation.unit {
         UnitView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
-        UnitView::NotFound => end(AgentVerdict::NotInstalled, "no agent is installed here"),
+        UnitView::NotFound => {
+            Decision::end(AgentVerdict::NotInstalled, "no agent is installed here")
+        }
         UnitView::Known(unit) if unit.is_masked && unit.state != ActiveState::Active => {
-            end(AgentVerdict::NotBack, "its unit is masked; `systemctl --user unmask` lifts that")
+            Decision::end(
+                AgentVerdict::NotBack,
+                "its unit is masked; `systemctl --user unmask` lifts that",
+            )
         }
         UnitView::Known(unit) if unit.needs_reload && !memory.reloaded => {
             Decision::Do(Step::DaemonReload)
         }
         UnitView::Known(unit) => judge(unit, observation, memory, now),
     };
-    match decision {
-        Decision::Do(_) | Decision::Wait(_) if now >= TOTAL_LIMIT => give_up(observation, memory),
-        Decision::Do(_) | Decision::Wait(_) | Decision::End(_) => decision,
-    }
+    decision.or_at_the_limit(now, || give_up(observation, memory))
 }
 
 fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration) -> Decision {
@@ -188,7 +175,7 @@ fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration)
             } else {
                 (AgentVerdict::Healthy, "runs")
             };
-            end(verdict, format!("the agent {word} (pid {})", agent.pid()))
+            Decision::end(verdict, format!("the agent {word} (pid {})", agent.pid()))
         }
         (ActiveState::Active | ActiveState::Changing, _)
             if now < memory.pid_since + READY_LIMIT =>
@@ -224,10 +211,6 @@ fn restart_is_due(memory: &Memory, now: Duration) -> bool {
     memory.restarted_at.is_none_or(|last| now >= last + RESTART_EVERY)
 }
 
-fn end(verdict: AgentVerdict, explanation: impl Into<String>) -> Decision {
-    Decision::End(Conclusion::new(verdict, explanation))
-}
-
 fn give_up(observation: &Observation, memory: &Memory) -> Decision {
     let why = match &observation.unit {
         UnitView::Unclear(why) => format!("systemctl does not answer ({why})"),
@@ -239,7 +222,10 @@ fn give_up(observation: &Observation, memory: &Memory) -> Decision {
             )
         }
     };
-    end(AgentVerdict::NotBack, format!("after {} s of trying: {why}", TOTAL_LIMIT.as_secs()))
+    Decision::end(
+        AgentVerdict::NotBack,
+        format!("after {} s of trying: {why}", TOTAL_LIMIT.as_secs()),
+    )
 }
 
 #[cfg(test)]
