@@ -394,6 +394,21 @@ fn of_two_switches_at_once_one_runs_and_the_other_is_told() {
     scene.end();
 }
 
+/// The result is in the dashboard while the wrapper still looks after the agent: who then asks again is not refused.
+#[test]
+fn switches_one_after_the_other_all_run() {
+    let (scene, mut agent) = Scene::ready();
+    for version in 2..6 {
+        scene.mac.next_switch_replaces_the_agent(version, "RELEASE=24.11").unwrap();
+        let command = scene.switch();
+        let result = scene.result_of(&command).result.unwrap();
+        assert_eq!(result.outcome, Outcome::Succeeded, "{result:?}");
+        agent = scene.assert_back(&agent);
+    }
+    scene.assert_outcomes(&[Outcome::Succeeded; 4]);
+    scene.end();
+}
+
 #[test]
 fn a_process_left_in_the_background_blocks_nobody() {
     let (scene, _agent) = Scene::ready();

@@ -82,12 +82,22 @@ impl Desk {
             Some(_) | None => None,
         };
         self.journal.accept(&request)?;
-        if let Some(why) = why_not_now(&lock, at_work) {
+        if let Some(why) = why_not_now(&lock, self.is_done(&lock), at_work) {
             // Handed to nobody, so it needs no lock, and the lock is another's.
             let entry = self.journal.entry(request.id);
             self.closer().close_not_started(&self.journal, &entry, &why)?;
         }
         Ok(Taken::Switch(self.read_switch(request.id, &lock)?))
+    }
+
+    /// Whether the switch that has the lock has its result: its wrapper looks after the agent, and is done in a moment.
+    fn is_done(&self, lock: &LockState) -> bool {
+        match lock {
+            LockState::Held(Some(holder)) => {
+                self.journal.directory().switch(holder.switch).result().exists()
+            }
+            LockState::Free | LockState::Held(None) => false,
+        }
     }
 
     fn take_command(&self, arrival: &Arrival) -> Result<CommandView, JournalError> {
@@ -168,14 +178,14 @@ impl Desk {
 }
 
 /// Why a switch cannot be started now.
-fn why_not_now(lock: &LockState, at_work: Option<SwitchId>) -> Option<String> {
+fn why_not_now(lock: &LockState, is_done: bool, at_work: Option<SwitchId>) -> Option<String> {
     match (lock, at_work) {
-        (LockState::Held(Some(holder)), _) => Some(held_by(holder)),
-        (LockState::Free | LockState::Held(None), Some(switch)) => {
+        (LockState::Held(Some(holder)), _) if !is_done => Some(held_by(holder)),
+        (LockState::Free | LockState::Held(_), Some(switch)) => {
             Some(format!("another switch, {switch}, is running"))
         }
-        // One that does not say who it is holds the lock for a moment only; the wrapper waits that out.
-        (LockState::Free | LockState::Held(None), None) => None,
+        // One that does not say who it is, or is done, holds the lock for a moment only: that is waited out.
+        (LockState::Free | LockState::Held(_), None) => None,
     }
 }
 
