@@ -12,14 +12,14 @@ use nixfleet_tests::stage::{
     dashboard::Dashboard,
     folder::HOST,
     linux::{self, Linux},
-    processes, wait,
+    not_run, processes, wait,
 };
 use rustix::process::Signal;
 
 #[test]
 fn under_a_real_systemd() {
     if let Some(missing) = linux::missing() {
-        println!("NOT RUN: no user manager can run here: {missing}");
+        not_run(&format!("no user manager can run here: {missing}"));
         return;
     }
     let place = tempfile::tempdir().unwrap();

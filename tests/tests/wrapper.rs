@@ -15,7 +15,7 @@ use std::{
 use nixfleet_protocol::journal::records::{Activation, Outcome, SwitchResult};
 use nixfleet_tests::stage::{
     folder::{Config, Folder},
-    processes, wait,
+    not_run, processes, wait,
 };
 use rustix::process::Signal;
 
@@ -399,7 +399,7 @@ fn a_config_that_makes_no_sense_is_said_with_its_place() {
 #[test]
 fn a_disk_that_home_manager_has_filled_still_yields_the_result() {
     if !rustix::process::geteuid().is_root() || !Path::new("/proc").exists() {
-        println!("NOT RUN: a full disk needs root on Linux, to mount a small one");
+        not_run("a full disk needs root on Linux, to mount a small one");
         return;
     }
     let bench = Bench::new("");
@@ -411,7 +411,7 @@ fn a_disk_that_home_manager_has_filled_still_yields_the_result() {
         .status()
         .unwrap();
     if !mounted.success() {
-        println!("NOT RUN: no small file system can be mounted here");
+        not_run("no small file system can be mounted here");
         return;
     }
     bench.scenario("OUTPUT_BYTES=3000000\nEXIT_CODE=9");
