@@ -8,11 +8,12 @@ use std::{
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
+    digest,
     journal::{
         atomic::{self, WriteError},
         lock::{Lock, LockError},
         read,
-        records::{FORMAT, RunningAgent},
+        records::{FORMAT, RunningProgram},
     },
     process::{AskError, ProcessIdentity},
     state_dir::StateDir,
@@ -64,7 +65,7 @@ pub(crate) async fn become_the_one(directory: &StateDir) -> Result<Lock, NotTheO
 }
 
 fn pid_of_other(directory: &StateDir) -> Option<u32> {
-    let other = read::read::<RunningAgent>(&directory.agent_record()).present()?.process;
+    let other = read::read::<RunningProgram>(&directory.agent_record()).present()?.process;
     other.is_alive().is_ok_and(|alive| alive).then_some(other.pid)
 }
 
@@ -83,7 +84,7 @@ pub(crate) enum RecordError {
 #[derive(Debug)]
 pub(crate) struct AgentRecord {
     path: PathBuf,
-    record: RunningAgent,
+    record: RunningProgram,
 }
 
 impl AgentRecord {
@@ -92,7 +93,8 @@ impl AgentRecord {
         let exe = env::current_exe()
             .and_then(|path| path.canonicalize())
             .map_err(RecordError::Executable)?;
-        let record = RunningAgent {
+        let definition_path = settings.definition.clone();
+        let record = RunningProgram {
             format: FORMAT,
             process: ProcessIdentity::current()?,
             started_at: Timestamp::now(),
@@ -101,7 +103,10 @@ impl AgentRecord {
             invoked_as: invoked_as(),
             config_path: settings.config_path.clone(),
             config_digest: settings.config_digest.clone(),
+            definition_digest: definition_path.as_deref().and_then(digest::of_file),
+            definition_path,
             last_heartbeat_at: None,
+            dashboard: None,
         };
         let path = directory.agent_record();
         atomic::replace(&path, &record)?;

@@ -9,18 +9,11 @@ use std::{
     time::Duration,
 };
 
-use nixfleet_protocol::{journal::records::SwitchId, state_dir::StateDir};
+use nixfleet_protocol::{installed, journal::records::SwitchId, state_dir::StateDir};
 use rustix::fs::OFlags;
 use tokio::process::{Child, Command};
 
 use crate::settings::Settings;
-
-/// The program's name.
-const NAME: &str = "nixfleet-switch";
-
-/// Where it is installed, seen from the home directory: outside home-manager's profile, so that a switch does not pull it
-/// away under itself.
-const STABLE_FOLDER: &str = ".local/state/nixfleet/bin";
 
 /// How long looking after the agent's job may take before it is ended.
 const ENSURE_LIMIT: Duration = Duration::from_mins(5);
@@ -136,11 +129,16 @@ fn places(settings: &Settings, own: Option<&Path>) -> Vec<PathBuf> {
     if let Some(set) = &settings.switch {
         return vec![set.clone()];
     }
-    let stable = settings.home.as_ref().map(|home| home.join(STABLE_FOLDER));
+    let stable = settings.home.as_ref().map(|home| installed::stable_folder(home));
     let beside = own.and_then(Path::parent).map(Path::to_owned);
     let path = settings.search_path.as_deref().unwrap_or_default();
     let on_path = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-    stable.into_iter().chain(beside).chain(on_path).map(|folder| folder.join(NAME)).collect()
+    stable
+        .into_iter()
+        .chain(beside)
+        .chain(on_path)
+        .map(|folder| folder.join(installed::WRAPPER))
+        .collect()
 }
 
 fn is_program(place: &Path) -> bool {

@@ -38,7 +38,7 @@ fn the_agent_says_that_it_is_up_before_any_network() {
     assert_eq!(record.invoked_as.unwrap().to_str(), Some(env!("CARGO_BIN_EXE_nixfleet-agent")));
     assert_eq!(record.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(record.config_path, Some(config.clone()));
-    assert_eq!(record.config_digest, nixfleet_protocol::config_file::digest_of(&config));
+    assert_eq!(record.config_digest, nixfleet_protocol::digest::of_file(&config));
     assert_eq!(record.last_heartbeat_at, None);
     let mut message = [0; 64];
     let length = systemd.recv(&mut message).unwrap();

@@ -5,13 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
+
+use crate::digest;
 
 /// A file that is larger is not ours.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -26,6 +26,8 @@ pub struct ConfigFile {
     pub service_manager: Option<String>,
     /// `NIXFLEET_AGENT_LABEL`: the launchd label or the systemd unit.
     pub agent_label: Option<String>,
+    /// `NIXFLEET_WATCHDOG_LABEL`: the launchd label or the systemd unit of the watchdog.
+    pub watchdog_label: Option<String>,
     /// `NIXFLEET_AGENT_PLIST`.
     pub agent_plist: Option<PathBuf>,
     /// `NIXFLEET_SWITCH`: the wrapper's path.
@@ -128,7 +130,11 @@ pub fn load(path: &Path) -> Result<LoadedConfig, ConfigFileError> {
         path: path.to_owned(),
         source: Box::new(source),
     })?;
-    Ok(LoadedConfig { path: Some(path.to_owned()), digest: Some(digest(text.as_bytes())), file })
+    Ok(LoadedConfig {
+        path: Some(path.to_owned()),
+        digest: Some(digest::of(text.as_bytes())),
+        file,
+    })
 }
 
 /// Reads the file at the default place, or none.
@@ -139,19 +145,6 @@ pub fn load_default(path: Option<&Path>) -> Result<LoadedConfig, ConfigFileError
             Ok(LoadedConfig { path: None, digest: None, file: ConfigFile::default() })
         }
     }
-}
-
-/// The SHA-256 of a config file as it is on disk now; `None` if it cannot be read.
-pub fn digest_of(path: &Path) -> Option<String> {
-    fs::read(path).ok().map(|content| digest(&content))
-}
-
-fn digest(content: &[u8]) -> String {
-    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -204,8 +197,8 @@ mod tests {
         fs::write(&path, "interval = 30\n").unwrap();
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.file.interval, Some(30));
-        assert_eq!(loaded.digest, digest_of(&path));
+        assert_eq!(loaded.digest, digest::of_file(&path));
         fs::write(&path, "interval = 31\n").unwrap();
-        assert_ne!(loaded.digest, digest_of(&path));
+        assert_ne!(loaded.digest, digest::of_file(&path));
     }
 }

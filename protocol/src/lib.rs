@@ -6,13 +6,19 @@
 //! - [`lifecycle`]: where a switch stands and what is to be done about it; pure.
 //! - [`state_dir`]: the only place that knows file names.
 //! - [`config_file`]: the TOML file that agent and `nixfleet-switch` share.
+//! - [`installed`]: whether a running program still is what is installed, and where it is installed.
+//! - [`digest`]: whether a file is still what it was.
+//! - [`crash_point`]: places at which tests make a program die.
 //! - [`process`]: which process is meant by a pid, and whether it is still there.
 //! - [`external`]: the one door to other programs that are asked something.
 //! - [`output_tail`]: the end of an output, made fit for a result: no control characters, no secrets.
 
 pub mod config_file;
+pub mod crash_point;
+pub mod digest;
 pub mod external;
 pub mod home_manager;
+pub mod installed;
 pub mod journal;
 pub mod lifecycle;
 pub mod output_tail;

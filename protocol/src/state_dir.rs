@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{journal::records::SwitchId, wire::fields::CommandId};
+use crate::{
+    journal::records::{HealingId, SwitchId},
+    wire::fields::CommandId,
+};
 
 /// Why there is no state directory to work with.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +76,7 @@ impl StateDir {
     /// Makes the directory ready for writing: creates what is missing, checks the owner, closes it to others.
     pub fn prepare(root: &Path) -> Result<Self, StateDirError> {
         let directory = Self::check_place(root)?;
-        for path in [directory.root.clone(), directory.switches(), directory.commands()] {
+        for path in directory.folders() {
             prepare_one(&path)?;
         }
         Ok(directory)
@@ -82,6 +85,10 @@ impl StateDir {
     /// The directory for looking only: nothing is created, and it need not be there.
     pub fn look(root: &Path) -> Result<Self, StateDirError> {
         Self::check_place(root)
+    }
+
+    fn folders(&self) -> [PathBuf; 4] {
+        [self.root.clone(), self.switches(), self.commands(), self.healings()]
     }
 
     fn check_place(root: &Path) -> Result<Self, StateDirError> {
@@ -127,9 +134,39 @@ impl StateDir {
         self.root.join("last-good.plist")
     }
 
-    /// The last look-after of the agent's job that no switch was the reason for.
-    pub fn ensure_record(&self) -> PathBuf {
-        self.root.join("ensure.json")
+    /// The last agent that worked: its executable and the digest of its definition.
+    pub fn last_good_agent(&self) -> PathBuf {
+        self.root.join("last-good.json")
+    }
+
+    /// Keeps the last agent that worked from being collected as garbage.
+    pub fn last_good_root(&self) -> PathBuf {
+        self.root.join("last-good-agent")
+    }
+
+    /// Held by the one watchdog.
+    pub fn watchdog_lock(&self) -> PathBuf {
+        self.root.join("watchdog.lock")
+    }
+
+    /// The watchdog that runs.
+    pub fn watchdog_record(&self) -> PathBuf {
+        self.root.join("watchdog.json")
+    }
+
+    /// What `nixfleet-switch install` has installed.
+    pub fn installation(&self) -> PathBuf {
+        self.root.join("installation.json")
+    }
+
+    /// All look-afters of a job that no switch was the reason for.
+    pub fn healings(&self) -> PathBuf {
+        self.root.join("healings")
+    }
+
+    /// One of them.
+    pub fn healing(&self, id: HealingId) -> HealingDir {
+        HealingDir { root: self.healings().join(id.to_string()) }
     }
 
     /// All switches.
@@ -227,6 +264,34 @@ impl SwitchDir {
     }
 }
 
+/// The directory of one look-after that no switch was the reason for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealingDir {
+    root: PathBuf,
+}
+
+impl HealingDir {
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What was done, and why.
+    pub fn healing(&self) -> PathBuf {
+        self.root.join("healing.json")
+    }
+
+    /// The dashboard took it.
+    pub fn reported(&self) -> PathBuf {
+        self.root.join("reported.json")
+    }
+
+    /// The dashboard will never take it.
+    pub fn refused(&self) -> PathBuf {
+        self.root.join("refused.json")
+    }
+}
+
 /// The directory of one command other than a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandDir {
@@ -285,7 +350,7 @@ mod tests {
         StateDir::prepare(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         let directory = StateDir::prepare(&root).unwrap();
-        for path in [directory.root().to_owned(), directory.switches(), directory.commands()] {
+        for path in directory.folders() {
             assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o700);
         }
     }

@@ -6,9 +6,10 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use nixfleet_protocol::journal::records::SwitchId;
+use nixfleet_protocol::journal::records::{HealingCause, SwitchId};
 
 use crate::{
+    report::Reason,
     settings::parse_duration,
     switch::{Options, Patience, child},
 };
@@ -108,13 +109,45 @@ pub(crate) struct Logs {
 #[derive(Debug, Args)]
 pub(crate) struct EnsureAgent {
     /// The switch that is the reason, so that it is written down with it
-    #[arg(long, hide = true, value_name = "ID")]
+    #[arg(long, hide = true, value_name = "ID", conflicts_with_all = ["cause", "missed_for_ms"])]
     pub(crate) switch: Option<SwitchId>,
+    /// Why, where no switch is the reason
+    #[arg(long, hide = true, value_name = "CAUSE", default_value = HealingCause::Asked.as_str())]
+    pub(crate) cause: HealingCause,
+    /// How long the job's process was missed, in milliseconds
+    #[arg(long, hide = true, value_name = "MILLISECONDS")]
+    pub(crate) missed_for_ms: Option<u64>,
     /// This process has a systemd scope of its own already
     #[arg(long = "in-own-scope", hide = true)]
     pub(crate) in_own_scope: bool,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+impl EnsureAgent {
+    /// Why.
+    pub(crate) fn reason(&self) -> Reason {
+        match self.switch {
+            Some(id) => Reason::Switch(id),
+            None => Reason::Healing {
+                cause: self.cause,
+                missed_for: self.missed_for_ms.map(Duration::from_millis),
+            },
+        }
+    }
+
+    /// The same wish as a command line.
+    pub(crate) fn as_arguments(&self) -> Vec<String> {
+        let mut words = vec!["ensure-agent".to_owned()];
+        match self.switch {
+            Some(id) => words.extend(["--switch".to_owned(), id.to_string()]),
+            None => words.extend(["--cause".to_owned(), self.cause.as_str().to_owned()]),
+        }
+        let missed_for = self.missed_for_ms.map(|time| time.to_string());
+        words.extend(missed_for.into_iter().flat_map(|time| ["--missed-for-ms".to_owned(), time]));
+        words.extend(self.output.json.then(|| "--json".to_owned()));
+        words
+    }
 }
 
 /// `run`.

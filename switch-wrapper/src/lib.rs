@@ -164,15 +164,13 @@ fn ensure_agent(wish: &cli::EnsureAgent) -> Result<u8, Failure> {
     let settings = Settings::load()?;
     if !wish.in_own_scope && switch::detach::must_leave_unit(&settings) {
         let name = format!("nixfleet-ensure-{}", SwitchId::generate());
-        let switch = wish.switch.map(|id| id.to_string());
-        let mut arguments = vec!["ensure-agent"];
-        arguments.extend(switch.iter().flat_map(|id| ["--switch", id]));
-        arguments.extend(wish.output.json.then_some("--json"));
+        let arguments = wish.as_arguments();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         return leave_unit(&settings, &name, &arguments);
     }
     switch::detach::outlast_signals()
         .map_err(|source| Failure::System { action: "catch signals", source })?;
-    report::ensure_agent(&settings, wish.switch, wish.output.json)
+    report::ensure_agent(&settings, &wish.reason(), wish.output.json)
 }
 
 /// Goes on in a systemd scope of its own. Inside the agent's unit we would die with the agent: then rather not at all,

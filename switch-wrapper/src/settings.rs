@@ -11,6 +11,7 @@ use std::{
 use nixfleet_protocol::{
     config_file::{self, ConfigFile, ConfigFileError, LoadedConfig},
     home_manager::HomeManagerLinks,
+    installed::{self, DEFAULT_LABEL, DEFAULT_UNIT},
     output_tail::Redactor,
     state_dir::{StateDir, StateDirError},
     wire::fields::Token,
@@ -18,12 +19,6 @@ use nixfleet_protocol::{
 
 /// How long a switch may take when nothing says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
-
-/// The agent's launchd label when nothing says otherwise.
-const DEFAULT_LABEL: &str = "com.nixfleet.agent";
-
-/// The agent's systemd unit when nothing says otherwise.
-const DEFAULT_UNIT: &str = "nixfleet-agent.service";
 
 /// Why the settings make no sense.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +132,7 @@ impl Settings {
             service_manager,
             agent_plist: path_variable("NIXFLEET_AGENT_PLIST")
                 .or_else(|| sources.file.agent_plist.clone())
-                .unwrap_or_else(|| home.join(format!("Library/LaunchAgents/{agent_label}.plist"))),
+                .unwrap_or_else(|| installed::launch_agent(&home, &agent_label)),
             agent_label,
             programs: sources.programs(),
             timeout: sources.timeout()?,
@@ -232,6 +227,11 @@ impl ServiceManager {
             Self::None
         }
     }
+}
+
+/// The host's name, as the system has it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A duration as people write it, at least a second.

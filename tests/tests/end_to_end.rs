@@ -9,7 +9,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use nixfleet_protocol::journal::records::{Activation, AgentVerdict, Outcome, RunningAgent};
+use nixfleet_protocol::journal::records::{Activation, AgentVerdict, Outcome, RunningProgram};
 use nixfleet_tests::{
     launchd::{Fault, command::VerbName},
     stage::{
@@ -41,7 +41,7 @@ impl Scene {
     }
 
     /// With an agent that the dashboard knows.
-    fn ready() -> (Self, RunningAgent) {
+    fn ready() -> (Self, RunningProgram) {
         let scene = Self::new();
         let agent = scene.mac.wait_for_agent().unwrap();
         (scene, agent)
@@ -82,7 +82,7 @@ impl Scene {
         .unwrap()
     }
 
-    fn assert_back(&self, old: &RunningAgent) -> RunningAgent {
+    fn assert_back(&self, old: &RunningProgram) -> RunningProgram {
         let new = self.mac.wait_for_next_agent(old).unwrap();
         let dark = self.mac.dark_time(old, &new).unwrap();
         assert!(dark < NEVER_DARKER_THAN, "dark for {dark:?}");

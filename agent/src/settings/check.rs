@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, str::FromStr};
 use nixfleet_protocol::{
     config_file::LoadedConfig,
     home_manager::HomeManagerLinks,
+    installed,
     wire::fields::{FieldError, HostId, PollInterval, Text, Token},
 };
 use reqwest::{Certificate, Url};
@@ -57,6 +58,7 @@ pub(super) fn check(
             theme_color: theme_color?,
             criticality: criticality?,
             switch_arguments: merged.switch_arguments.value.clone(),
+            definition: definition(loaded.file.agent_plist.as_ref(), environment),
             config_path: loaded.path,
             config_digest: loaded.digest,
             links: links(environment),
@@ -88,6 +90,15 @@ fn links(environment: &Environment) -> HomeManagerLinks {
     let home = environment.home().map(PathBuf::from).unwrap_or_default();
     let user = environment.text("USER").or_else(|| environment.text("LOGNAME"));
     HomeManagerLinks::of(xdg.as_deref(), &home, user.as_deref())
+}
+
+/// launchd tells a job its label; to what is no job of launchd's it says `0`, or nothing.
+fn definition(in_file: Option<&PathBuf>, environment: &Environment) -> Option<PathBuf> {
+    let of_label = || {
+        let label = environment.text("XPC_SERVICE_NAME").filter(|label| label != "0")?;
+        Some(installed::launch_agent(environment.home()?, &label))
+    };
+    environment.path("NIXFLEET_AGENT_PLIST").or_else(|| in_file.cloned()).or_else(of_label)
 }
 
 fn names_repo(merged: &Merged) -> bool {

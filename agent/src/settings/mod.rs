@@ -65,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) config_path: Option<PathBuf>,
     /// Its digest at that time.
     pub(crate) config_digest: Option<String>,
+    /// The definition of the job that this agent is, on disk, where it is known.
+    pub(crate) definition: Option<PathBuf>,
     /// Where home-manager keeps its links.
     pub(crate) links: HomeManagerLinks,
     /// The home directory, where there is one.

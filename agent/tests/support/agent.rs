@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::journal::{read, records::RunningAgent};
+use nixfleet_protocol::journal::{read, records::RunningProgram};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -128,14 +128,14 @@ impl Agent {
     }
 
     /// What it has written down about itself, if that is by this very agent.
-    pub(crate) fn record(&self) -> Option<RunningAgent> {
-        read::read::<RunningAgent>(&self.record)
+    pub(crate) fn record(&self) -> Option<RunningProgram> {
+        read::read::<RunningProgram>(&self.record)
             .present()
             .filter(|record| record.process.pid == self.pid())
     }
 
     #[track_caller]
-    pub(crate) fn wait_until_up(&self) -> RunningAgent {
+    pub(crate) fn wait_until_up(&self) -> RunningProgram {
         eventually("agent.json is there", || self.record())
     }
 

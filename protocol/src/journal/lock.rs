@@ -5,12 +5,12 @@
 //! while the process that it names is alive.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fs2::FileExt;
@@ -126,6 +126,12 @@ impl Lock {
         self.file.write_all(&text).map_err(failed)
     }
 
+    /// Says by the lock file's time stamp that the holder still reacts. Whoever watches compares stamps, not clocks.
+    pub fn stamp(&self) -> Result<(), LockError> {
+        let failed = |source| LockError::Io { action: "stamp", path: self.path.clone(), source };
+        self.file.set_modified(SystemTime::now()).map_err(failed)
+    }
+
     /// Wipes the holder's name and releases the lock. Dropping alone leaves the name, which then names nobody alive.
     pub fn release(self) {
         // A name that stays is not believed once its process is gone, so nothing hangs on this.
@@ -147,6 +153,11 @@ pub fn look(path: &Path) -> Result<LockState, LockError> {
         Err(error) if is_contended(&error) => Ok(LockState::Held(holder(path).map(Box::new))),
         Err(source) => Err(LockError::Io { action: "look at", path: path.to_owned(), source }),
     }
+}
+
+/// The stamp that the holder left last; `None` where there is no such file.
+pub fn stamp_of(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// What [`look`] saw.
@@ -239,6 +250,18 @@ mod tests {
         });
         assert!(Lock::take_for_switch(&path).is_ok());
         releasing.join().unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_reacts_leaves_another_stamp() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.lock");
+        assert_eq!(stamp_of(&path), None);
+        let lock = Lock::take(&path).unwrap();
+        File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(stamp_of(&path), Some(SystemTime::UNIX_EPOCH));
+        lock.stamp().unwrap();
+        assert_ne!(stamp_of(&path), Some(SystemTime::UNIX_EPOCH));
     }
 
     #[test]

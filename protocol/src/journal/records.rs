@@ -10,7 +10,10 @@
 //! | [`SwitchResult`] | wrapper; whoever recovers, under the switch lock | before any reload |
 //! | [`Reload`] | wrapper | the agent's job has been looked after |
 //! | [`Reported`], [`Refused`] | agent | the dashboard answered |
-//! | [`RunningAgent`] | agent | at start, and after each heartbeat |
+//! | [`RunningProgram`] | agent, watchdog | at start; the agent after each heartbeat |
+//! | [`Healing`] | wrapper | a job was looked after without a switch |
+//! | [`LastGoodAgent`] | wrapper | an agent was seen to work |
+//! | [`Installation`] | `nixfleet-switch install` | wrapper and watchdog are in place |
 //! | [`CommandAccepted`], [`CommandAnswered`] | agent | a command other than a switch |
 
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -38,38 +41,53 @@ pub trait Record: Serialize + for<'de> Deserialize<'de> {
     }
 }
 
-/// The id of a switch: a UUID of version 7, so that names sort by time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SwitchId(Uuid);
-
-impl SwitchId {
-    /// A new id, later than all before it on this host.
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
-}
-
-impl fmt::Display for SwitchId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(formatter)
-    }
-}
-
-/// A text that is not a switch id.
+/// A text that is not an id of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a switch id (a UUID in lower case, with hyphens)")]
-pub struct InvalidSwitchId(String);
+#[error("{0:?} is not an id (a UUID in lower case, with hyphens)")]
+pub struct InvalidId(String);
 
-impl FromStr for SwitchId {
-    type Err = InvalidSwitchId;
-    fn from_str(text: &str) -> Result<Self, InvalidSwitchId> {
-        // Only the one spelling that `Display` gives: an id is also a directory name.
-        Uuid::try_parse(text)
-            .map(Self)
-            .ok()
-            .filter(|id| id.to_string() == text)
-            .ok_or_else(|| InvalidSwitchId(text.chars().take(80).collect()))
-    }
+/// A UUID of version 7 with one spelling, so that it can be a directory's name and names sort by time.
+macro_rules! journal_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, later than all before it on this host.
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                // Only the one spelling that `Display` gives: an id is also a directory name.
+                Uuid::try_parse(text)
+                    .map(Self)
+                    .ok()
+                    .filter(|id| id.to_string() == text)
+                    .ok_or_else(|| InvalidId(text.chars().take(80).collect()))
+            }
+        }
+    };
+}
+
+journal_id! {
+    /// The id of a switch.
+    SwitchId
+}
+
+journal_id! {
+    /// The id of a look-after that no switch was the reason for.
+    HealingId
 }
 
 /// Who asked for a switch.
@@ -378,9 +396,84 @@ impl Record for Refused {
     const KIND: &'static str = "refusal mark";
 }
 
-/// `agent.json`: the agent that runs.
+/// Why a job was looked after although no switch called for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealingCause {
+    /// The watchdog has missed the agent.
+    AgentMissing,
+    /// The watchdog has seen that the agent does not react any more.
+    AgentStuck,
+    /// The agent has seen that another one, or another config, is installed by now.
+    AgentOutdated,
+    /// The agent has missed the watchdog.
+    WatchdogMissing,
+    /// Somebody has asked for it at the machine.
+    Asked,
+}
+
+impl HealingCause {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::AgentMissing,
+        Self::AgentStuck,
+        Self::AgentOutdated,
+        Self::WatchdogMissing,
+        Self::Asked,
+    ];
+
+    /// The word in the journal, on the wire and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentMissing => "agent_missing",
+            Self::AgentStuck => "agent_stuck",
+            Self::AgentOutdated => "agent_outdated",
+            Self::WatchdogMissing => "watchdog_missing",
+            Self::Asked => "asked",
+        }
+    }
+}
+
+/// A word that is no cause of a healing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no cause of a healing")]
+pub struct InvalidCause(String);
+
+impl FromStr for HealingCause {
+    type Err = InvalidCause;
+    fn from_str(text: &str) -> Result<Self, InvalidCause> {
+        Self::ALL
+            .into_iter()
+            .find(|cause| cause.as_str() == text)
+            .ok_or_else(|| InvalidCause(text.chars().take(80).collect()))
+    }
+}
+
+/// `healing.json`: a look-after that no switch was the reason for, and that has changed something or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunningAgent {
+pub struct Healing {
+    /// The record's format.
+    pub format: u32,
+    /// The healing.
+    pub id: HealingId,
+    /// Why it was begun.
+    pub cause: HealingCause,
+    /// How long the one who began it had missed the job's process, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_for_ms: Option<u64>,
+    /// What was done, and what came of it.
+    pub reload: Reload,
+    /// The host's name.
+    pub host: String,
+}
+
+impl Record for Healing {
+    const KIND: &'static str = "healing";
+}
+
+/// `agent.json` and `watchdog.json`: the program that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningProgram {
     /// The record's format.
     pub format: u32,
     /// Its process.
@@ -398,12 +491,80 @@ pub struct RunningAgent {
     pub config_path: Option<PathBuf>,
     /// The SHA-256 of that file as it was read, in hexadecimal.
     pub config_digest: Option<String>,
-    /// The dashboard's last good answer.
+    /// The definition of its job on disk, where it knows of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition_path: Option<PathBuf>,
+    /// The SHA-256 of that file when the program came up, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition_digest: Option<String>,
+    /// The dashboard's last good answer; the agent's only.
     pub last_heartbeat_at: Option<Timestamp>,
+    /// How the agent and its dashboard get on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<DashboardContact>,
 }
 
-impl Record for RunningAgent {
-    const KIND: &'static str = "agent record";
+impl Record for RunningProgram {
+    const KIND: &'static str = "record of a running program";
+}
+
+/// How the agent and its dashboard get on, for whoever looks into it at the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DashboardContact {
+    /// The protocol that the dashboard speaks, once it has answered.
+    pub protocol: Option<u32>,
+    /// Since when it fails, if the last call failed.
+    pub failing_since: Option<Timestamp>,
+    /// The HTTP status of the last failure, where there was an answer at all.
+    pub http_status: Option<u16>,
+    /// The last failure in words.
+    pub failure: Option<String>,
+    /// How far this host's clock is ahead of the dashboard's, in seconds, by the last answer that said a date.
+    pub clock_ahead_seconds: Option<i64>,
+}
+
+/// `last-good.json`: the last agent that worked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGoodAgent {
+    /// The record's format.
+    pub format: u32,
+    /// Its executable, with all links resolved.
+    pub exe: PathBuf,
+    /// The path under which its job starts it.
+    pub invoked_as: Option<PathBuf>,
+    /// The SHA-256 of its definition, in hexadecimal.
+    pub definition_digest: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// When it was last seen to work.
+    pub seen_at: Timestamp,
+}
+
+impl Record for LastGoodAgent {
+    const KIND: &'static str = "record of the last agent that worked";
+}
+
+/// `installation.json`: what `nixfleet-switch install` has installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    /// The record's format.
+    pub format: u32,
+    /// When.
+    pub installed_at: Timestamp,
+    /// The version that was installed.
+    pub version: String,
+    /// The wrapper's stable path.
+    pub wrapper: PathBuf,
+    /// What the stable path leads to.
+    pub leads_to: PathBuf,
+    /// The watchdog's label or unit.
+    pub watchdog_label: String,
+    /// The definition of the watchdog's job on disk.
+    pub watchdog_definition: PathBuf,
+}
+
+impl Record for Installation {
+    const KIND: &'static str = "record of an installation";
 }
 
 /// `commands/<id>/accepted.json`: a command other than a switch was taken.

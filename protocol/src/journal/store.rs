@@ -15,8 +15,8 @@ use super::{
     lock::LockState,
     read::{self, Found},
     records::{
-        CommandAccepted, CommandAnswered, Refused, Reload, Reported, Request, Started, SwitchId,
-        SwitchResult,
+        CommandAccepted, CommandAnswered, Healing, HealingId, Refused, Reload, Reported, Request,
+        Started, SwitchId, SwitchResult,
     },
     retention::{self, Kept},
 };
@@ -80,6 +80,17 @@ pub struct CommandEntry {
     pub accepted: Found<CommandAccepted>,
     /// What the dashboard is to be told.
     pub answered: Found<CommandAnswered>,
+    /// The dashboard has answered for good.
+    pub is_closed: bool,
+}
+
+/// All that the journal says about one look-after that no switch was the reason for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealingEntry {
+    /// The healing.
+    pub id: HealingId,
+    /// What was done.
+    pub healing: Found<Healing>,
     /// The dashboard has answered for good.
     pub is_closed: bool,
 }
@@ -182,6 +193,28 @@ impl Journal {
         }
     }
 
+    /// All look-afters that no switch was the reason for, oldest first.
+    pub fn healing_ids(&self) -> Result<Vec<HealingId>, JournalError> {
+        names_in(&self.directory.healings())
+    }
+
+    /// What the journal says about one of them.
+    pub fn healing(&self, id: HealingId) -> HealingEntry {
+        let directory = self.directory.healing(id);
+        HealingEntry {
+            id,
+            healing: read::read(&directory.healing()),
+            is_closed: directory.reported().exists() || directory.refused().exists(),
+        }
+    }
+
+    /// Writes down a look-after that no switch was the reason for.
+    pub fn record_healing(&self, healing: &Healing) -> Result<(), JournalError> {
+        let directory = self.directory.healing(healing.id);
+        make_directory(directory.root())?;
+        Ok(atomic::create_once(&directory.healing(), healing)?)
+    }
+
     /// The switch that a dashboard's command has become, if it was seen before.
     pub fn switch_of_command(&self, command: &CommandId) -> Result<Option<SwitchId>, JournalError> {
         let asked_for = |id: &SwitchId| {
@@ -197,6 +230,7 @@ impl Journal {
     pub fn prune(&self) -> Result<Vec<SwitchId>, JournalError> {
         sweep(&self.directory.switches())?;
         sweep(&self.directory.commands())?;
+        sweep(&self.directory.healings())?;
         let all: Vec<Kept> = self.switch_ids()?.into_iter().map(|id| self.kept(id)).collect();
         let pruned = retention::to_prune(&all);
         for id in &pruned {
@@ -204,6 +238,7 @@ impl Journal {
             remove_tree(&root)?;
         }
         self.prune_commands()?;
+        self.prune_healings()?;
         Ok(pruned)
     }
 
@@ -212,6 +247,16 @@ impl Journal {
         // An answer follows a result, so there is one. The other files are small beside the output.
         let is_closed = directory.reported().exists() || directory.refused().exists();
         Kept { id, bytes: bytes_of(&directory.output_log()), is_closed }
+    }
+
+    /// The newest stay, told or not: where no agent tells them, a job that never comes up must not fill the disk.
+    pub fn prune_healings(&self) -> Result<(), JournalError> {
+        const MAX_KEPT: usize = 100;
+        let ids = self.healing_ids()?;
+        for id in ids.iter().take(ids.len().saturating_sub(MAX_KEPT)) {
+            remove_tree(self.directory.healing(*id).root())?;
+        }
+        Ok(())
     }
 
     /// A closed command is only kept to answer the same id again; a week is longer than any dashboard repeats itself,

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use nixfleet_protocol::journal::records::AgentVerdict;
+use nixfleet_protocol::{installed::Difference, journal::records::AgentVerdict};
 
 use super::{
     LOOK_AGAIN, LOOK_AGAIN_LATER, READY_LIMIT, SETTLED_AFTER, TOTAL_LIMIT,
@@ -303,7 +303,7 @@ fn judge(
     match (job.pid, agent) {
         (None, _) => start(domain, memory, now),
         (Some(pid), Some(agent))
-            if agent.is_outdated && memory.terminated.is_none_or(|(old, _)| old == pid) =>
+            if agent.is_outdated() && memory.terminated.is_none_or(|(old, _)| old == pid) =>
         {
             terminate(domain, pid, memory, now)
         }
@@ -342,16 +342,16 @@ fn restore_is_due(
     !is_up && can_restore(observation, memory) && (cannot_run || now >= RESTORE_AFTER)
 }
 
-/// launchd does not re-read the file: a job that was started before the file was written has an older definition, even
-/// if what `print` shows of it is the same. One reload settles that; a file from the future must not cause more.
+/// launchd does not re-read the file: an agent that came up beside another file has another definition, even if what
+/// `print` shows of it is the same. One reload settles that.
 fn is_loaded_as_on_disk(
     job: &Job,
     definition: &Definition,
     agent: Option<&AgentView>,
     memory: &Memory,
 ) -> bool {
-    let is_older = agent.is_some_and(|agent| definition.written_at > Some(agent.record.started_at));
-    job.has_arguments(&definition.arguments) && (!is_older || memory.bootouts > 0)
+    let has_other = agent.is_some_and(|agent| agent.difference == Some(Difference::Definition));
+    job.has_arguments(&definition.arguments) && (!has_other || memory.bootouts > 0)
 }
 
 /// Takes the job out, and waits until it is gone.

@@ -25,7 +25,7 @@ use nixfleet_protocol::{
     journal::{
         lock::Lock,
         read,
-        records::{AgentVerdict, FORMAT, Reload, RunningAgent, Started, SwitchId},
+        records::{AgentVerdict, FORMAT, Reload, RunningProgram, Started, SwitchId},
     },
     state_dir::StateDir,
 };
@@ -141,7 +141,7 @@ fn began(directory: &StateDir, id: SwitchId) -> Option<Timestamp> {
 }
 
 /// The agent that runs, as it wrote itself down.
-fn running_agent(settings: &Settings) -> Option<RunningAgent> {
+fn running_agent(settings: &Settings) -> Option<RunningProgram> {
     let directory = StateDir::look(&settings.state_dir).ok()?;
     read::read(&directory.agent_record()).present()
 }

@@ -161,7 +161,7 @@ fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration)
     let has_old_definition = memory.reloaded && memory.restarted_at.is_none();
     match (unit.state, agent) {
         (ActiveState::Active, Some(agent))
-            if has_old_definition || (agent.is_outdated && memory.restarted_at.is_none()) =>
+            if has_old_definition || (agent.is_outdated() && memory.restarted_at.is_none()) =>
         {
             Decision::Do(Step::Restart)
         }
@@ -234,14 +234,16 @@ mod tests {
 
     use jiff::Timestamp;
     use nixfleet_protocol::{
-        journal::records::{FORMAT, RunningAgent},
+        installed::Difference,
+        journal::records::{FORMAT, RunningProgram},
         process::ProcessIdentity,
     };
 
     use super::*;
 
     fn agent(pid: u32, is_outdated: bool) -> AgentView {
-        let record = RunningAgent {
+        let difference = is_outdated.then_some(Difference::Executable);
+        let record = RunningProgram {
             format: FORMAT,
             process: ProcessIdentity { pid, start: "1".to_owned() },
             started_at: Timestamp::UNIX_EPOCH,
@@ -250,9 +252,12 @@ mod tests {
             invoked_as: None,
             config_path: None,
             config_digest: None,
+            definition_path: None,
+            definition_digest: None,
             last_heartbeat_at: None,
+            dashboard: None,
         };
-        AgentView { record, is_outdated, group: Some(pid), age: SETTLED_AFTER, is_new: false }
+        AgentView { record, difference, group: Some(pid), age: SETTLED_AFTER, is_new: false }
     }
 
     fn unit(state: ActiveState, pid: Option<u32>) -> UnitView {

@@ -5,6 +5,7 @@ mod text;
 use std::{
     fs::File,
     io::{self, Write},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -13,7 +14,10 @@ use nixfleet_protocol::{
         atomic,
         lock::{self, LockState},
         read,
-        records::{Reload, Request, RunningAgent, SwitchId, SwitchResult},
+        records::{
+            FORMAT, Healing, HealingCause, HealingId, Reload, Request, RunningProgram, SwitchId,
+            SwitchResult,
+        },
         store::{Entry, Journal},
     },
     lifecycle::Phase,
@@ -21,7 +25,10 @@ use nixfleet_protocol::{
 };
 use serde::Serialize;
 
-use crate::{Failure, ensure, exit, settings::Settings};
+use crate::{
+    Failure, ensure, exit,
+    settings::{Settings, host_name},
+};
 
 /// One switch, as it is told.
 #[derive(Debug, Serialize)]
@@ -41,7 +48,7 @@ pub(crate) struct Told {
 pub(crate) struct ToldAgent {
     running: bool,
     #[serde(flatten)]
-    record: RunningAgent,
+    record: RunningProgram,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,28 +126,65 @@ pub(crate) fn logs(settings: &Settings, wanted: Option<&str>, json: bool) -> Res
     Ok(0)
 }
 
-/// `ensure-agent`: looks after the agent's job and says what was done.
+/// `ensure-agent`: looks after the agent's job, writes down what was done, and says it.
 pub(crate) fn ensure_agent(
     settings: &Settings,
-    switch: Option<SwitchId>,
+    reason: &Reason,
     json: bool,
 ) -> Result<u8, Failure> {
     let journal = Journal::new(StateDir::prepare(&settings.state_dir)?);
-    let reload = ensure::run(settings, switch);
-    match switch {
-        Some(id) => match atomic::create_once(&journal.directory().switch(id).reload(), &reload) {
-            // The wrapper has looked after it meanwhile.
-            Ok(()) | Err(atomic::WriteError::AlreadyThere { .. }) => {}
-            Err(error) => return Err(error.into()),
-        },
-        None => atomic::replace(&journal.directory().ensure_record(), &reload)?,
-    }
+    let reload = match *reason {
+        Reason::Switch(id) => {
+            let reload = ensure::run(settings, Some(id));
+            match atomic::create_once(&journal.directory().switch(id).reload(), &reload) {
+                // The wrapper has looked after it meanwhile.
+                Ok(()) | Err(atomic::WriteError::AlreadyThere { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            reload
+        }
+        Reason::Healing { cause, missed_for } => {
+            let reload = ensure::run(settings, None);
+            record_healing(&journal, cause, missed_for, &reload)?;
+            reload
+        }
+    };
     if json {
         print_json(&reload)?;
     } else {
         print(&text::reload(&reload))?;
     }
     Ok(if reload.verdict.is_fine() { 0 } else { exit::AGENT_NOT_BACK })
+}
+
+/// Why a job is looked after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reason {
+    /// A switch, which has a place for it.
+    Switch(SwitchId),
+    /// Something else; how long its process was missed is known where somebody watched.
+    Healing { cause: HealingCause, missed_for: Option<Duration> },
+}
+
+/// Writes down a look-after that has done something, or in vain. One that found everything in order is no news.
+fn record_healing(
+    journal: &Journal,
+    cause: HealingCause,
+    missed_for: Option<Duration>,
+    reload: &Reload,
+) -> Result<(), Failure> {
+    if reload.steps.is_empty() && reload.verdict.is_fine() {
+        return Ok(());
+    }
+    journal.record_healing(&Healing {
+        format: FORMAT,
+        id: HealingId::generate(),
+        cause,
+        missed_for_ms: missed_for.and_then(|time| u64::try_from(time.as_millis()).ok()),
+        reload: reload.clone(),
+        host: host_name(),
+    })?;
+    Ok(journal.prune_healings()?)
 }
 
 impl Told {
@@ -190,7 +234,7 @@ fn trouble(entry: &Entry) -> Vec<String> {
 }
 
 fn agent(journal: &Journal) -> Result<Option<ToldAgent>, Failure> {
-    let Some(record) = read::read::<RunningAgent>(&journal.directory().agent_record()).present()
+    let Some(record) = read::read::<RunningProgram>(&journal.directory().agent_record()).present()
     else {
         return Ok(None);
     };

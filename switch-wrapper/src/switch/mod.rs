@@ -56,7 +56,7 @@ use turn::TurnError;
 use crate::{
     Failure, ensure, exit,
     messages::{hint, say, warn},
-    settings::Settings,
+    settings::{Settings, host_name},
 };
 use child::Outputs;
 use supervise::{Happened, Watch, Watched};
@@ -150,7 +150,7 @@ fn shown(arguments: &[OsString]) -> Vec<String> {
 pub(crate) fn closer(settings: &Settings) -> Closer {
     Closer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: host_name(),
         links: settings.links.clone(),
         redactor: settings.redactor.clone(),
     }

@@ -10,7 +10,7 @@ use std::{
 use nixfleet_protocol::{
     journal::{
         read,
-        records::{RunningAgent, SwitchId},
+        records::{RunningProgram, SwitchId},
         store::Journal,
     },
     state_dir::StateDir,
@@ -143,7 +143,7 @@ impl Folder {
     }
 
     /// The agent's own record.
-    pub fn agent_record(&self) -> Result<Option<RunningAgent>, Trouble> {
+    pub fn agent_record(&self) -> Result<Option<RunningProgram>, Trouble> {
         Ok(read::read(&self.journal()?.directory().agent_record()).present())
     }
 

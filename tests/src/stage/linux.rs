@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use nixfleet_protocol::journal::records::RunningAgent;
+use nixfleet_protocol::journal::records::RunningProgram;
 use rustix::process::Signal;
 
 use super::{
@@ -144,16 +144,17 @@ impl Linux {
     }
 
     /// The agent that is up: its record names the unit's main process.
-    pub fn agent(&self) -> Result<Option<RunningAgent>, Trouble> {
+    pub fn agent(&self) -> Result<Option<RunningProgram>, Trouble> {
         let Some(record) = self.folder.agent_record()? else { return Ok(None) };
         let said = self.systemctl(&["show", "--property=MainPID", "--value", UNIT])?;
         Ok((said.trim() == record.process.pid.to_string()).then_some(record))
     }
 
     /// Waits until an agent is up that the dashboard has heard from, other than `old`.
-    pub fn wait_for_agent(&self, old: Option<&RunningAgent>) -> Result<RunningAgent, Trouble> {
+    pub fn wait_for_agent(&self, old: Option<&RunningProgram>) -> Result<RunningProgram, Trouble> {
         wait::until("the agent is up and has reached the dashboard", wait::PATIENCE, || {
-            let is_new = |agent: &RunningAgent| old.is_none_or(|old| agent.process != old.process);
+            let is_new =
+                |agent: &RunningProgram| old.is_none_or(|old| agent.process != old.process);
             let agent = self.agent()?.filter(is_new);
             Ok(agent.filter(|agent| agent.last_heartbeat_at.is_some()))
         })

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use nixfleet_protocol::journal::records::RunningAgent;
+use nixfleet_protocol::journal::records::RunningProgram;
 
 use super::{
     Trouble,
@@ -138,7 +138,7 @@ impl Mac {
     }
 
     /// The agent that is up: its record names a process that launchd has as the job's.
-    pub fn agent(&self) -> Result<Option<RunningAgent>, Trouble> {
+    pub fn agent(&self) -> Result<Option<RunningProgram>, Trouble> {
         let Some(record) = self.folder.agent_record()? else { return Ok(None) };
         let is_alive =
             record.process.is_alive().map_err(|error| Trouble::Said(error.to_string()))?;
@@ -147,14 +147,14 @@ impl Mac {
     }
 
     /// Waits until an agent is up and the dashboard has heard from it.
-    pub fn wait_for_agent(&self) -> Result<RunningAgent, Trouble> {
+    pub fn wait_for_agent(&self) -> Result<RunningProgram, Trouble> {
         wait::until("the agent is up and has reached the dashboard", wait::PATIENCE, || {
             Ok(self.agent()?.filter(|agent| agent.last_heartbeat_at.is_some()))
         })
     }
 
     /// Waits until an agent other than this one is up and the dashboard has heard from it.
-    pub fn wait_for_next_agent(&self, old: &RunningAgent) -> Result<RunningAgent, Trouble> {
+    pub fn wait_for_next_agent(&self, old: &RunningProgram) -> Result<RunningProgram, Trouble> {
         wait::until("another agent is up and has reached the dashboard", wait::PATIENCE, || {
             let agent = self.agent()?;
             Ok(agent
@@ -199,7 +199,11 @@ impl Mac {
 
     /// How long the host was dark: from the end of the old agent's process to the new one's first heartbeat that the
     /// dashboard took.
-    pub fn dark_time(&self, old: &RunningAgent, new: &RunningAgent) -> Result<Duration, Trouble> {
+    pub fn dark_time(
+        &self,
+        old: &RunningProgram,
+        new: &RunningProgram,
+    ) -> Result<Duration, Trouble> {
         let ended = self.ended_at(old.process.pid)?;
         let back = new.last_heartbeat_at.map(jiff::Timestamp::as_millisecond);
         let (Some(ended), Some(back)) = (ended, back) else {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
-    journal::records::{FORMAT, RunningAgent},
+    journal::records::{FORMAT, RunningProgram},
     process::ProcessIdentity,
 };
 
@@ -26,7 +26,7 @@ fn on_disk(domains: Domains) -> OnDisk {
 
 fn agent(pid: u32) -> AgentView {
     AgentView {
-        record: RunningAgent {
+        record: RunningProgram {
             format: FORMAT,
             process: ProcessIdentity { pid, start: "1".to_owned() },
             started_at: Timestamp::from_second(200).unwrap(),
@@ -35,9 +35,12 @@ fn agent(pid: u32) -> AgentView {
             invoked_as: None,
             config_path: None,
             config_digest: None,
+            definition_path: None,
+            definition_digest: None,
             last_heartbeat_at: None,
+            dashboard: None,
         },
-        is_outdated: false,
+        difference: None,
         group: Some(pid),
         age: SETTLED_AFTER,
         is_new: false,
@@ -196,9 +199,8 @@ fn an_old_definition_is_taken_out_once() {
 }
 
 #[test]
-fn a_file_newer_than_the_process_means_one_reload() {
-    let mut old = agent(7);
-    old.record.started_at = Timestamp::from_second(50).unwrap();
+fn another_file_than_at_the_start_means_one_reload() {
+    let mut old = AgentView { difference: Some(Difference::Definition), ..agent(7) };
     let before_the_file = seen(loaded(Some(7)), Some(old.clone()));
     let mut memory = Memory::default();
     assert_eq!(step(&before_the_file, &mut memory, ZERO), Decision::Do(Step::Bootout(Domain::Gui)));
@@ -210,7 +212,7 @@ fn a_file_newer_than_the_process_means_one_reload() {
 
 #[test]
 fn an_outdated_agent_is_ended_once_and_started() {
-    let outdated = AgentView { is_outdated: true, ..agent(7) };
+    let outdated = AgentView { difference: Some(Difference::Executable), ..agent(7) };
     let mut memory = Memory::default();
     let now = seen(loaded(Some(7)), Some(outdated.clone()));
     let ask = Step::Terminate(Domain::Gui, 7);
