@@ -39,6 +39,12 @@ impl HomeManagerLinks {
         Self { profiles, current_homes }
     }
 
+    /// The launchd definitions of the generation that the profile leads to.
+    pub fn launch_agents(&self) -> Option<PathBuf> {
+        let folder = PathBuf::from(self.read().profile?).join("LaunchAgents");
+        folder.is_dir().then_some(folder)
+    }
+
     /// Follows the links as they are now.
     pub fn read(&self) -> Generations {
         Generations { profile: first(&self.profiles), current_home: first(&self.current_homes) }

@@ -22,6 +22,12 @@ pub const DEFAULT_LABEL: &str = "com.nixfleet.agent";
 /// The agent's systemd unit when nothing says otherwise.
 pub const DEFAULT_UNIT: &str = "nixfleet-agent.service";
 
+/// The watchdog's launchd label when nothing says otherwise.
+pub const WATCHDOG_LABEL: &str = "com.nixfleet.watchdog";
+
+/// The watchdog's systemd unit when nothing says otherwise.
+pub const WATCHDOG_UNIT: &str = "nixfleet-watchdog.service";
+
 /// The folder of the stable paths.
 pub fn stable_folder(home: &Path) -> PathBuf {
     home.join(STABLE_FOLDER)

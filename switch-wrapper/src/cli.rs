@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use nixfleet_protocol::journal::records::{HealingCause, SwitchId};
 
 use crate::{
+    ensure::JobKind,
     report::Reason,
     settings::parse_duration,
     switch::{Options, Patience, child},
@@ -72,7 +73,9 @@ pub(crate) enum Verb {
     /// Print the output of a switch: the last one, or the one with this id
     Logs(Logs),
     /// Bring the agent's job to where it should be
-    EnsureAgent(EnsureAgent),
+    EnsureAgent(Ensure),
+    /// Bring the watchdog's job to where it should be
+    EnsureWatchdog(Ensure),
     /// Run a switch that the agent has accepted
     #[command(hide = true)]
     Run(Run),
@@ -105,9 +108,9 @@ pub(crate) struct Logs {
     pub(crate) output: Output,
 }
 
-/// `ensure-agent`.
+/// `ensure-agent` and `ensure-watchdog`.
 #[derive(Debug, Args)]
-pub(crate) struct EnsureAgent {
+pub(crate) struct Ensure {
     /// The switch that is the reason, so that it is written down with it
     #[arg(long, hide = true, value_name = "ID", conflicts_with_all = ["cause", "missed_for_ms"])]
     pub(crate) switch: Option<SwitchId>,
@@ -124,7 +127,7 @@ pub(crate) struct EnsureAgent {
     pub(crate) output: Output,
 }
 
-impl EnsureAgent {
+impl Ensure {
     /// Why.
     pub(crate) fn reason(&self) -> Reason {
         match self.switch {
@@ -137,8 +140,8 @@ impl EnsureAgent {
     }
 
     /// The same wish as a command line.
-    pub(crate) fn as_arguments(&self) -> Vec<String> {
-        let mut words = vec!["ensure-agent".to_owned()];
+    pub(crate) fn as_arguments(&self, kind: JobKind) -> Vec<String> {
+        let mut words = vec![kind.verb().to_owned()];
         match self.switch {
             Some(id) => words.extend(["--switch".to_owned(), id.to_string()]),
             None => words.extend(["--cause".to_owned(), self.cause.as_str().to_owned()]),

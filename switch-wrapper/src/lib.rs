@@ -7,12 +7,14 @@
 //! - [`switch`]: one switch, from its request to its result.
 //! - [`ensure`]: the agent's job, brought to where it should be.
 //! - [`report`]: `status`, `history`, `logs`.
+//! - [`gc_root`]: what must not be collected as garbage.
 //! - [`exit`]: the exit codes.
 //! - [`messages`]: what is said to people.
 
 mod cli;
 mod ensure;
 mod exit;
+mod gc_root;
 mod messages;
 mod report;
 mod settings;
@@ -21,12 +23,14 @@ mod switch;
 use std::{io, path::PathBuf, process::ExitCode};
 
 use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
     journal::{atomic::WriteError, lock::LockError, records::SwitchId, store::JournalError},
     process::AskError,
     state_dir::StateDirError,
 };
 
 use cli::{Task, Verb};
+use ensure::JobKind;
 use settings::{Settings, SettingsError};
 
 /// Why there is no result to exit with.
@@ -143,13 +147,15 @@ fn perform(task: Task) -> Result<u8, Failure> {
         Task::Own(Verb::Logs(logs)) => {
             report::logs(&Settings::load()?, logs.id.as_deref(), logs.output.json)
         }
-        Task::Own(Verb::EnsureAgent(wish)) => ensure_agent(&wish),
+        Task::Own(Verb::EnsureAgent(wish)) => ensure(JobKind::Agent, &wish),
+        Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
     }
 }
 
 fn run_for_agent(run: &cli::Run) -> Result<u8, Failure> {
     switch::detach::become_session_leader();
     let settings = Settings::load()?;
+    crash_point::reached(CrashPoint::WrapperUp);
     if !run.in_own_scope && switch::detach::must_leave_unit(&settings) {
         let id = run.id.to_string();
         return leave_unit(&settings, &format!("nixfleet-switch-{id}"), &["run", &id]);
@@ -159,18 +165,18 @@ fn run_for_agent(run: &cli::Run) -> Result<u8, Failure> {
 
 /// The agent may be the one who asks, and its end is a step on the way: neither that nor a signal for its process group
 /// may end us between taking the job out and loading it again.
-fn ensure_agent(wish: &cli::EnsureAgent) -> Result<u8, Failure> {
+fn ensure(kind: JobKind, wish: &cli::Ensure) -> Result<u8, Failure> {
     switch::detach::become_session_leader();
     let settings = Settings::load()?;
     if !wish.in_own_scope && switch::detach::must_leave_unit(&settings) {
         let name = format!("nixfleet-ensure-{}", SwitchId::generate());
-        let arguments = wish.as_arguments();
+        let arguments = wish.as_arguments(kind);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         return leave_unit(&settings, &name, &arguments);
     }
     switch::detach::outlast_signals()
         .map_err(|source| Failure::System { action: "catch signals", source })?;
-    report::ensure_agent(&settings, &wish.reason(), wish.output.json)
+    report::ensure(&settings, kind, &wish.reason(), wish.output.json)
 }
 
 /// Goes on in a systemd scope of its own. Inside the agent's unit we would die with the agent: then rather not at all,

@@ -11,7 +11,7 @@ use std::{
 use nixfleet_protocol::{
     config_file::{self, ConfigFile, ConfigFileError, LoadedConfig},
     home_manager::HomeManagerLinks,
-    installed::{self, DEFAULT_LABEL, DEFAULT_UNIT},
+    installed::{self, DEFAULT_LABEL, DEFAULT_UNIT, WATCHDOG_LABEL, WATCHDOG_UNIT},
     output_tail::Redactor,
     state_dir::{StateDir, StateDirError},
     wire::fields::Token,
@@ -68,6 +68,10 @@ pub(crate) struct Settings {
     pub agent_label: String,
     /// The job's definition on disk, for launchd.
     pub agent_plist: PathBuf,
+    /// The watchdog's label or unit.
+    pub watchdog_label: String,
+    /// The definition of the watchdog's job on disk, for launchd.
+    pub watchdog_plist: PathBuf,
     /// The programs that are called.
     pub programs: Programs,
     /// How long a switch may take.
@@ -121,7 +125,8 @@ impl Settings {
         let user = text_variable("USER").or_else(|| text_variable("LOGNAME"));
         let xdg_state_home = path_variable("XDG_STATE_HOME");
         let service_manager = sources.service_manager()?;
-        let agent_label = sources.label(service_manager);
+        let agent_label = sources.agent_label(service_manager);
+        let watchdog_label = sources.watchdog_label(service_manager);
         let state_dir =
             match path_variable("NIXFLEET_STATE_DIR").or_else(|| sources.file.state_dir.clone()) {
                 Some(path) => path,
@@ -134,6 +139,8 @@ impl Settings {
                 .or_else(|| sources.file.agent_plist.clone())
                 .unwrap_or_else(|| installed::launch_agent(&home, &agent_label)),
             agent_label,
+            watchdog_plist: installed::launch_agent(&home, &watchdog_label),
+            watchdog_label,
             programs: sources.programs(),
             timeout: sources.timeout()?,
             links: HomeManagerLinks::of(xdg_state_home.as_deref(), &home, user.as_deref()),
@@ -169,19 +176,14 @@ impl Sources {
         }
     }
 
-    fn label(&self, service_manager: ServiceManager) -> String {
+    fn agent_label(&self, service_manager: ServiceManager) -> String {
         let set = self.text("NIXFLEET_AGENT_LABEL", self.file.agent_label.as_ref());
-        let default = match service_manager {
-            ServiceManager::Systemd => DEFAULT_UNIT,
-            ServiceManager::Launchd | ServiceManager::None => DEFAULT_LABEL,
-        };
-        let label = set.map_or_else(|| default.to_owned(), |(label, _source)| label);
-        // systemctl takes a unit's name with and without its type; control groups are called by the whole of it.
-        let has_type = Path::new(&label).extension().is_some_and(|kind| kind == "service");
-        match service_manager {
-            ServiceManager::Systemd if !has_type => format!("{label}.service"),
-            ServiceManager::Systemd | ServiceManager::Launchd | ServiceManager::None => label,
-        }
+        label(set, service_manager, (DEFAULT_LABEL, DEFAULT_UNIT))
+    }
+
+    fn watchdog_label(&self, service_manager: ServiceManager) -> String {
+        let set = self.text("NIXFLEET_WATCHDOG_LABEL", self.file.watchdog_label.as_ref());
+        label(set, service_manager, (WATCHDOG_LABEL, WATCHDOG_UNIT))
     }
 
     fn timeout(&self) -> Result<Duration, SettingsError> {
@@ -226,6 +228,25 @@ impl ServiceManager {
         } else {
             Self::None
         }
+    }
+}
+
+/// The name of a job: as it was set, or the default for launchd or for systemd.
+fn label(
+    set: Option<(String, String)>,
+    service_manager: ServiceManager,
+    (for_launchd, for_systemd): (&str, &str),
+) -> String {
+    let default = match service_manager {
+        ServiceManager::Systemd => for_systemd,
+        ServiceManager::Launchd | ServiceManager::None => for_launchd,
+    };
+    let label = set.map_or_else(|| default.to_owned(), |(label, _source)| label);
+    // systemctl takes a unit's name with and without its type; control groups are called by the whole of it.
+    let has_type = Path::new(&label).extension().is_some_and(|kind| kind == "service");
+    match service_manager {
+        ServiceManager::Systemd if !has_type => format!("{label}.service"),
+        ServiceManager::Systemd | ServiceManager::Launchd | ServiceManager::None => label,
     }
 }
 

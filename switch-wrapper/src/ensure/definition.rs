@@ -1,8 +1,7 @@
 //! The job's definition on disk: the plist that launchd reads at the next bootstrap, and only then.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
 /// A plist that is larger is not a job's.
@@ -20,14 +19,16 @@ pub(super) enum OnDisk {
 }
 
 /// What of it counts here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Definition {
     /// The program and its arguments.
     pub(super) arguments: Vec<String>,
     /// Where it may be loaded.
     pub(super) domains: Domains,
-    /// When the file was written; `None` where the clock cannot be trusted with it, since it says in the future.
-    pub(super) written_at: Option<Timestamp>,
+    /// `EnvironmentVariables`.
+    pub(super) environment: BTreeMap<String, String>,
+    /// Single values, by the name under which `print` shows them.
+    pub(super) values: BTreeMap<&'static str, String>,
 }
 
 /// One of the two domains that a user's job can be in.
@@ -40,9 +41,10 @@ pub(super) enum Domain {
 }
 
 /// The domains that a definition allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Domains {
     /// `gui/UID` alone.
+    #[default]
     Gui,
     /// `user/UID` alone.
     User,
@@ -78,6 +80,18 @@ struct Plist {
     arguments: Vec<String>,
     #[serde(rename = "LimitLoadToSessionType")]
     sessions: Option<Sessions>,
+    #[serde(rename = "EnvironmentVariables", default)]
+    environment: BTreeMap<String, String>,
+    #[serde(rename = "StandardOutPath")]
+    stdout: Option<String>,
+    #[serde(rename = "StandardErrorPath")]
+    stderr: Option<String>,
+    #[serde(rename = "WorkingDirectory")]
+    working_directory: Option<String>,
+    #[serde(rename = "ExitTimeOut")]
+    exit_timeout: Option<u64>,
+    #[serde(rename = "ThrottleInterval")]
+    throttle_interval: Option<u64>,
 }
 
 /// `LimitLoadToSessionType`: one or several. Absent means Aqua (launchd.plist(5)).
@@ -95,8 +109,8 @@ pub(super) fn read(path: &Path, label: &str) -> OnDisk {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return OnDisk::Absent,
         Err(error) => return bad(path, &error.to_string()),
     };
-    if !metadata.is_file() || metadata.len() > MAX_PLIST_BYTES {
-        return bad(path, "it is not a file of a plist's size");
+    if let Some(why) = not_taken(&metadata) {
+        return bad(path, &why);
     }
     let plist: Plist = match plist::from_file(path) {
         Ok(plist) => plist,
@@ -105,6 +119,7 @@ pub(super) fn read(path: &Path, label: &str) -> OnDisk {
     if plist.label != label {
         return bad(path, &format!("its label is {:?}, not {label:?}", plist.label));
     }
+    let values = shown(plist.values());
     let arguments = if plist.arguments.is_empty() {
         plist.program.into_iter().collect()
     } else {
@@ -113,10 +128,44 @@ pub(super) fn read(path: &Path, label: &str) -> OnDisk {
     if arguments.is_empty() {
         return bad(path, "it has neither Program nor ProgramArguments");
     }
-    let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
-    let written_at = Timestamp::new(metadata.mtime(), nanoseconds).ok();
-    let written_at = written_at.filter(|written_at| *written_at <= Timestamp::now());
-    OnDisk::Good(Definition { arguments, domains: domains(plist.sessions.as_ref()), written_at })
+    OnDisk::Good(Definition {
+        domains: domains(plist.sessions.as_ref()),
+        values,
+        environment: plist.environment,
+        arguments,
+    })
+}
+
+/// Why launchd would not take the file, whatever is in it: not a regular file, not the user's or root's, writable by
+/// others (launchd.plist(5); bootstrap answers 122, to all but root 5).
+fn not_taken(metadata: &fs::Metadata) -> Option<String> {
+    let me = rustix::process::geteuid().as_raw();
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if !metadata.is_file() || metadata.len() > MAX_PLIST_BYTES {
+        Some("it is not a file of a plist's size".to_owned())
+    } else if owner != me && owner != 0 {
+        Some(format!("it belongs to user {owner}, launchd takes it only from user {me} or root"))
+    } else if mode & 0o022 != 0 {
+        Some(format!("others may write to it (mode {mode:o}), so launchd does not take it"))
+    } else {
+        None
+    }
+}
+
+impl Plist {
+    fn values(&self) -> [(&'static str, Option<String>); 5] {
+        [
+            ("stdout path", self.stdout.clone()),
+            ("stderr path", self.stderr.clone()),
+            ("working directory", self.working_directory.clone()),
+            ("exit timeout", self.exit_timeout.map(|seconds| seconds.to_string())),
+            ("minimum runtime", self.throttle_interval.map(|seconds| seconds.to_string())),
+        ]
+    }
+}
+
+fn shown(values: [(&'static str, Option<String>); 5]) -> BTreeMap<&'static str, String> {
+    values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn bad(path: &Path, why: &str) -> OnDisk {
@@ -170,8 +219,32 @@ mod tests {
             };
             assert_eq!(definition.arguments, ["/bin/a", "run"]);
             assert_eq!(definition.domains, expected, "{session}");
-            assert!(definition.written_at > Some(Timestamp::UNIX_EPOCH));
         }
+    }
+
+    #[test]
+    fn what_print_shows_too_is_kept() {
+        let more = "<key>EnvironmentVariables</key><dict><key>A</key><string>b</string></dict>\
+                    <key>StandardErrorPath</key><string>/log</string>\
+                    <key>ExitTimeOut</key><integer>3</integer>";
+        let OnDisk::Good(definition) = check(&format!("{LABEL}{ARGUMENTS}{more}")) else {
+            panic!()
+        };
+        assert_eq!(definition.environment["A"], "b");
+        assert_eq!(definition.values["stderr path"], "/log");
+        assert_eq!(definition.values["exit timeout"], "3");
+        assert_eq!(definition.values.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_to_is_none() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.plist");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+        let OnDisk::Bad(why) = read(&path, "x") else { panic!() };
+        assert!(why.contains("664"), "{why}");
     }
 
     #[test]

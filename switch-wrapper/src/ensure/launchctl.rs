@@ -4,6 +4,7 @@
 //! tab are read: nested blocks repeat the same keys, and a job's own environment may hold look-alikes.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -11,6 +12,7 @@ use std::{
 
 use nixfleet_protocol::external::{Ended, ExternalError};
 
+use super::definition::Definition;
 use crate::messages::with_causes;
 
 /// The label is not registered.
@@ -24,6 +26,10 @@ const EX_CONFIG: &str = "78";
 
 /// launchd's own default, where `print` does not tell.
 const DEFAULT_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The single values that a definition may set and `print` shows.
+const VALUES: [&str; 5] =
+    ["stdout path", "stderr path", "working directory", "exit timeout", "minimum runtime"];
 
 /// The job in one domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +53,18 @@ pub(super) struct Job {
     pub(super) is_leaving: bool,
     /// launchd could not run it at all: its last exit code is EX_CONFIG.
     pub(super) cannot_run: bool,
+    /// How its last process ended, unless that was well: the exit code or the signal, in launchd's words.
+    pub(super) last_end: Option<String>,
+    /// How often it was started since it was loaded, where `print` tells.
+    pub(super) runs: Option<u64>,
+    /// launchd holds its start back, and why.
+    pub(super) pended: Option<String>,
     /// The arguments it was loaded with, a line each as `print` shows them; `None` if they are not shown.
     pub(super) arguments: Option<String>,
+    /// The environment it was loaded with, likewise.
+    pub(super) environment: Option<String>,
+    /// The single values that a definition may set, by their names in `print`.
+    pub(super) values: BTreeMap<&'static str, String>,
     /// How long launchd waits before it kills the job.
     pub(super) exit_timeout: Duration,
 }
@@ -59,6 +75,26 @@ impl Job {
         let lines =
             |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
         self.arguments.as_ref().is_none_or(|loaded| lines(loaded) == lines(&wanted.join("\n")))
+    }
+
+    /// What else it was loaded with that the definition does not say so, by its name in `print`. What `print` does not
+    /// show is no difference.
+    pub(super) fn differs_in(&self, wanted: &Definition) -> Option<String> {
+        let value = |name: &&'static str| {
+            let loaded = self.values.get(*name)?;
+            wanted.values.get(*name).filter(|wanted| *wanted != loaded)
+        };
+        if let Some(name) = VALUES.iter().find(|name| value(name).is_some()) {
+            return Some((*name).to_owned());
+        }
+        let environment = self.environment.as_ref()?;
+        let is_there = |line: &str| environment.lines().any(|loaded| loaded.trim() == line);
+        wanted
+            .environment
+            .iter()
+            .filter(|(_, value)| !value.contains('\n') && value.trim() == value.as_str())
+            .find(|(name, value)| !is_there(&format!("{name} => {value}")))
+            .map(|(name, _)| format!("environment variable {name}"))
     }
 }
 
@@ -86,7 +122,18 @@ pub(super) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
 fn read_job(text: &str) -> Job {
     let state = value_of(text, "state").unwrap_or_default();
     let exit_timeout = value_of(text, "exit timeout").and_then(|seconds| seconds.parse().ok());
+    let last_end = value_of(text, "last exit code")
+        .filter(|code| *code != "0" && *code != "(never exited)")
+        .map(|code| format!("exit code {code}"));
+    let last_signal =
+        || value_of(text, "last terminating signal").map(|signal| format!("signal {signal}"));
+    let values = VALUES.iter().filter_map(|name| Some((*name, value_of(text, name)?.to_owned())));
     Job {
+        last_end: last_end.or_else(last_signal),
+        runs: value_of(text, "runs").and_then(|runs| runs.parse().ok()),
+        pended: value_of(text, "pended nondemand spawn").map(str::to_owned),
+        environment: block_of(text, "environment"),
+        values: values.collect(),
         pid: value_of(text, "pid").and_then(|pid| pid.parse().ok()),
         is_leaving: matches!(state, "SIGTERMed" | "SIGKILLed" | "languishing"),
         cannot_run: value_of(text, "last exit code")
@@ -104,10 +151,10 @@ fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     })
 }
 
-/// What stands between `key = {` and `}`, both at one tab.
+/// What stands between `key = {` or `key {` and `}`, both at one tab.
 fn block_of(text: &str, key: &str) -> Option<String> {
-    let opening = format!("\t{key} = {{");
-    let mut lines = text.lines().skip_while(|line| *line != opening);
+    let openings = [format!("\t{key} = {{"), format!("\t{key} {{")];
+    let mut lines = text.lines().skip_while(|line| !openings.iter().any(|opening| line == opening));
     lines.next()?;
     let body: Vec<&str> = lines.take_while(|line| *line != "\t}").collect();
     Some(body.join("\n"))
@@ -134,6 +181,8 @@ mod tests {
             |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert!(job.has_arguments(&wanted(&["/bin/sh", "-c", "exec /a \"b\" c"])));
         assert!(!job.has_arguments(&wanted(&["/bin/sh", "-c", "exec /other"])));
+        assert_eq!(job.runs, Some(3));
+        assert_eq!((job.last_end.as_deref(), job.pended.as_deref()), (None, None));
     }
 
     #[test]
@@ -148,6 +197,32 @@ mod tests {
         let missing = idle.replace("\truns = 3", "\tlast exit code = 78: EX_CONFIG\n\truns = 3");
         let JobView::Loaded(job) = print_answers(0, &missing) else { panic!() };
         assert!(job.cannot_run);
+        assert_eq!(job.last_end.as_deref(), Some("exit code 78: EX_CONFIG"));
+        let killed = idle.replace("\truns", "\tlast terminating signal = Killed: 9\n\truns");
+        let JobView::Loaded(job) = print_answers(0, &killed) else { panic!() };
+        assert_eq!(job.last_end.as_deref(), Some("signal Killed: 9"));
+    }
+
+    #[test]
+    fn what_is_shown_and_differs_is_named() {
+        let JobView::Loaded(job) = print_answers(0, PRINTED) else { panic!() };
+        let differs = |environment: &[(&str, &str)], values: &[(&'static str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            job.differs_in(&Definition {
+                environment: environment.iter().map(owned).collect(),
+                values: values.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+                ..Definition::default()
+            })
+        };
+        assert_eq!(differs(&[], &[]), None);
+        assert_eq!(
+            differs(&[("XPC_SERVICE_NAME", "com.nixfleet.agent")], &[("exit timeout", "7")]),
+            None
+        );
+        assert_eq!(differs(&[], &[("exit timeout", "8")]).as_deref(), Some("exit timeout"));
+        // Not shown, so not known.
+        assert_eq!(differs(&[], &[("stdout path", "/log")]), None);
+        assert_eq!(differs(&[("A", "b")], &[]).as_deref(), Some("environment variable A"));
     }
 
     #[test]

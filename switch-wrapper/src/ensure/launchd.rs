@@ -1,41 +1,51 @@
 //! Does to launchd what the plan says, and looks again.
 
-use std::thread;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
-    journal::records::AgentVerdict, process::ProcessIdentity, state_dir::StateDir,
+    crash_point::{self, CrashPoint},
+    journal::records::AgentVerdict,
+    process::ProcessIdentity,
+    state_dir::StateDir,
 };
 use rustix::process::Signal;
 
 use super::{
-    Conclusion, agent,
+    Conclusion, Task,
     definition::{self, Definition, Domain, OnDisk},
-    last_good::LastGood,
+    job::JobKind,
+    last_good::{self, LastGood},
     launchctl::{self, JobView},
     launchd_plan::{self, Decision, Memory, Observation, Step},
+    program::{self, ProgramView},
     steps::{Steps, shortened},
 };
 use crate::{messages::with_causes, settings::Settings};
 
-/// Looks and acts until the plan ends. `since`: an agent that came up later was brought back.
+/// Looks and acts until the plan ends.
 pub(super) fn drive(
     settings: &Settings,
     directory: &StateDir,
-    since: Timestamp,
+    task: &Task,
     steps: &mut Steps,
 ) -> Conclusion {
     let launchd = Launchd {
         settings,
+        kind: task.kind,
         uid: rustix::process::geteuid().as_raw(),
-        last_good: LastGood::new(directory.last_good_definition()),
+        last_good: LastGood::new(directory),
     };
-    let mut memory = Memory::default();
+    let mut memory = Memory::of_stuck(task.stuck);
     loop {
-        let observation = launchd.observe(since, steps);
+        let observation = launchd.observe(task.since, steps);
         let now = steps.elapsed();
         memory.saw(&observation, now);
-        match launchd_plan::next(&observation, &memory, now) {
+        match launchd_plan::next(&observation, &memory, task.limits, now) {
             Decision::End(conclusion) => {
                 launchd.keep_if_it_works(&observation, &conclusion, steps);
                 return conclusion;
@@ -44,26 +54,69 @@ pub(super) fn drive(
             Decision::Do(step) => {
                 let (code, said) = launchd.perform(step, steps);
                 memory.did(step, code, &said, now);
+                crash_point::reached(crash_point_after(step));
             }
         }
     }
 }
 
+const fn crash_point_after(step: Step) -> CrashPoint {
+    match step {
+        Step::Enable(_) => CrashPoint::EnsureEnabled,
+        Step::Bootout(_) => CrashPoint::EnsureBootedOut,
+        Step::Bootstrap(_) | Step::BootstrapCopy(_) => CrashPoint::EnsureBootstrapped,
+        Step::Kickstart(_) => CrashPoint::EnsureKickstarted,
+        Step::Terminate(..) | Step::Kill(_) => CrashPoint::EnsureTerminated,
+        Step::Install | Step::Restore => CrashPoint::EnsureRestored,
+    }
+}
+
 struct Launchd<'a> {
     settings: &'a Settings,
+    kind: JobKind,
     uid: u32,
     last_good: LastGood,
 }
 
 impl Launchd<'_> {
     fn observe(&self, since: Timestamp, steps: &Steps) -> Observation {
+        let (plist, label) = (self.plist(), self.kind.label(self.settings));
+        let on_disk = definition::read(plist, label);
+        let is_good = matches!(on_disk, OnDisk::Good(_));
         Observation {
+            kind: self.kind,
             gui: self.look_at(Domain::Gui, steps),
             user: self.look_at(Domain::User, steps),
-            on_disk: definition::read(&self.settings.agent_plist, &self.settings.agent_label),
-            has_other_that_worked: self.last_good.has_other_than(&self.settings.agent_plist),
-            // Last: an agent that was seen after its job cannot be one from before.
-            agent: agent::look(self.settings, since),
+            is_in_generation: !is_good && self.in_generation().is_some(),
+            has_other_that_worked: self.can_go_back() && self.last_good.has_other_than(plist),
+            copy: if is_good { None } else { self.copy() },
+            on_disk,
+            // Last: a program that was seen after its job cannot be one from before.
+            program: program::look(self.settings, self.kind, since),
+        }
+    }
+
+    const fn plist(&self) -> &PathBuf {
+        self.kind.plist(self.settings)
+    }
+
+    /// The watchdog's definition never changes: it is written anew by `install`, and there is no older one.
+    const fn can_go_back(&self) -> bool {
+        matches!(self.kind, JobKind::Agent)
+    }
+
+    /// The definition that home-manager's generation has for the place on disk.
+    fn in_generation(&self) -> Option<PathBuf> {
+        let name = self.plist().file_name()?;
+        let plist = self.settings.links.launch_agents()?.join(name);
+        let label = self.kind.label(self.settings);
+        matches!(definition::read(&plist, label), OnDisk::Good(_)).then_some(plist)
+    }
+
+    fn copy(&self) -> Option<Definition> {
+        match definition::read(self.last_good.definition(), self.kind.label(self.settings)) {
+            OnDisk::Good(definition) if self.can_go_back() => Some(definition),
+            OnDisk::Good(_) | OnDisk::Absent | OnDisk::Bad(_) => None,
         }
     }
 
@@ -74,16 +127,16 @@ impl Launchd<'_> {
     }
 
     fn job(&self, domain: Domain) -> String {
-        format!("{}/{}", domain.target(self.uid), self.settings.agent_label)
+        format!("{}/{}", domain.target(self.uid), self.kind.label(self.settings))
     }
 
     fn perform(&self, step: Step, steps: &mut Steps) -> (Option<i32>, String) {
-        let plist = self.settings.agent_plist.to_string_lossy();
         match step {
             Step::Enable(domain) => self.call("enable", &["enable", &self.job(domain)], steps),
             Step::Bootout(domain) => self.call("bootout", &["bootout", &self.job(domain)], steps),
-            Step::Bootstrap(domain) => {
-                self.call("bootstrap", &["bootstrap", &domain.target(self.uid), &plist], steps)
+            Step::Bootstrap(domain) => self.bootstrap(domain, self.plist(), steps),
+            Step::BootstrapCopy(domain) => {
+                self.bootstrap(domain, self.last_good.definition(), steps)
             }
             Step::Kickstart(domain) => {
                 self.call("kickstart", &["kickstart", &self.job(domain)], steps)
@@ -92,30 +145,51 @@ impl Launchd<'_> {
                 self.call("terminate", &["kill", "SIGTERM", &self.job(domain)], steps)
             }
             Step::Kill(pid) => kill(pid, steps),
-            Step::Restore => self.restore(steps),
+            Step::Install => self.put_on_disk("install", steps, |plist| {
+                let source = self.in_generation();
+                let source = source.ok_or_else(|| io::Error::other("the generation has none"))?;
+                last_good::put_in_place(plist, &fs::read(source)?)?;
+                Ok("the definition of home-manager's generation")
+            }),
+            Step::Restore => self.put_on_disk("restore", steps, |plist| {
+                self.last_good.restore_to(plist)?;
+                Ok("the last definition that worked")
+            }),
         }
     }
 
-    /// Puts the last definition that worked on disk.
-    fn restore(&self, steps: &mut Steps) -> (Option<i32>, String) {
-        let plist = &self.settings.agent_plist;
-        let said = match self.last_good.restore_to(plist) {
-            Ok(()) => format!("the last definition that worked is back at {}", plist.display()),
-            Err(error) => format!("it cannot be put back at {}: {error}", plist.display()),
-        };
-        steps.note("restore", said.clone());
-        (None, said)
+    fn bootstrap(&self, domain: Domain, plist: &Path, steps: &mut Steps) -> (Option<i32>, String) {
+        let (target, plist) = (domain.target(self.uid), plist.to_string_lossy());
+        self.call("bootstrap", &["bootstrap", &target, &plist], steps)
     }
 
-    /// Keeps a copy of a definition with which the agent is up.
+    /// Puts a definition where launchd reads it. The code is 0 if it is there.
+    fn put_on_disk(
+        &self,
+        name: &str,
+        steps: &mut Steps,
+        put: impl FnOnce(&Path) -> io::Result<&'static str>,
+    ) -> (Option<i32>, String) {
+        let plist = self.plist();
+        let (code, said) = match put(plist) {
+            Ok(what) => (Some(0), format!("{what} is back at {}", plist.display())),
+            Err(error) => {
+                (None, format!("no definition can be put at {}: {error}", plist.display()))
+            }
+        };
+        steps.note(name, said.clone());
+        (code, said)
+    }
+
+    /// Keeps what the agent is up with, if that is what is on disk.
     fn keep_if_it_works(&self, seen: &Observation, conclusion: &Conclusion, steps: &mut Steps) {
         let is_up = matches!(conclusion.verdict, AgentVerdict::Healthy | AgentVerdict::Back);
-        // Of one whose time cannot be trusted it is not known whether the agent was started with it.
-        let is_known =
-            matches!(&seen.on_disk, OnDisk::Good(Definition { written_at: Some(_), .. }));
+        let Some(ProgramView { record, difference: None, .. }) = &seen.program else { return };
+        let is_good = matches!(seen.on_disk, OnDisk::Good(_));
         if is_up
-            && is_known
-            && let Err(error) = self.last_good.keep(&self.settings.agent_plist)
+            && is_good
+            && self.can_go_back()
+            && let Err(error) = self.last_good.keep(self.plist(), record)
         {
             steps.note("keep-definition", error.to_string());
         }

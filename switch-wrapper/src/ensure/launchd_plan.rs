@@ -1,4 +1,4 @@
-//! What to do next about the agent's job under launchd. Pure: an observation, what was done so far, and the time since
+//! What to do next about a job under launchd. Pure: an observation, what was done so far, and the time since
 //! the beginning go in; one step comes out.
 //!
 //! What it rests on, all of it in launchd's nature: `bootout` answers before the job is gone, and `bootstrap` fails
@@ -11,11 +11,17 @@ use std::time::Duration;
 use nixfleet_protocol::{installed::Difference, journal::records::AgentVerdict};
 
 use super::{
-    LOOK_AGAIN, LOOK_AGAIN_LATER, READY_LIMIT, SETTLED_AFTER, TOTAL_LIMIT,
-    agent::AgentView,
+    LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER,
     definition::{Definition, Domain, Domains, OnDisk},
-    launchctl::{Job, JobView, NO_DOMAIN},
+    job::JobKind,
+    launchctl::{Job, JobView},
+    program::ProgramView,
 };
+
+mod memory;
+
+pub(super) use memory::Memory;
+use memory::{Placing, Restoration, Taken};
 
 /// Waits between tries of `bootstrap`: the first, doubled each time up to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
@@ -26,9 +32,8 @@ const KICK_EVERY: Duration = Duration::from_secs(2);
 /// Beyond the job's own exit timeout: how long it may take to be gone before it is killed.
 const GONE_SLACK: Duration = Duration::from_secs(10);
 
-/// When a definition that is loaded and does not come to a running agent is given up for the last one that worked. What
-/// is left of the time has to do for that one.
-const RESTORE_AFTER: Duration = Duration::from_secs(25);
+/// How long a process that was seen to react to nothing may take to end all the same.
+const STUCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often a job with the wrong definition is booted out before giving up on that.
 const MAX_BOOTOUTS: u32 = 5;
@@ -39,19 +44,25 @@ const MAX_NO_DOMAIN: u32 = 3;
 /// All that can be seen.
 #[derive(Debug, Clone)]
 pub(super) struct Observation {
+    /// Which job it is about.
+    pub(super) kind: JobKind,
     /// The job in `gui/UID`.
     pub(super) gui: JobView,
     /// The job in `user/UID`.
     pub(super) user: JobView,
     /// The definition on disk.
     pub(super) on_disk: OnDisk,
-    /// There is a copy of a definition that worked, and it is another than the one on disk.
+    /// home-manager's generation has a definition for the place on disk.
+    pub(super) is_in_generation: bool,
+    /// There is something that worked to go back to, and it is another than what is on disk.
     pub(super) has_other_that_worked: bool,
-    /// The agent that is up.
-    pub(super) agent: Option<AgentView>,
+    /// The copy of the last definition that worked, where it can be loaded from.
+    pub(super) copy: Option<Definition>,
+    /// The program that is up.
+    pub(super) program: Option<ProgramView>,
 }
 
-/// One step. Each is one call, or one signal.
+/// One step. Each is one call, one signal, or one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Lift an override that forbids the job.
@@ -60,158 +71,118 @@ pub(super) enum Step {
     Bootout(Domain),
     /// Load the definition on disk.
     Bootstrap(Domain),
+    /// Load the copy of the last definition that worked: nothing can be put on disk where it belongs.
+    BootstrapCopy(Domain),
     /// Start the loaded job on demand.
     Kickstart(Domain),
     /// Ask the job's process to end.
     Terminate(Domain, u32),
     /// Kill the job's process.
     Kill(u32),
-    /// Put the last definition that worked back on disk.
+    /// Put the definition of home-manager's generation on disk.
+    Install,
+    /// Put what worked last back on disk.
     Restore,
 }
 
 /// What this plan says.
 pub(super) type Decision = super::Decision<Step>;
 
-/// What was done so far.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
-    acted: bool,
-    enabled: bool,
-    bootouts: u32,
-    last_bootout: Option<Duration>,
-    bootstraps: u32,
-    last_bootstrap: Option<Duration>,
-    no_domain_answers: u32,
-    last_answer: Option<String>,
-    last_kick: Option<Duration>,
-    terminated: Option<(u32, Duration)>,
-    killed: Option<u32>,
-    /// The job's process, as last seen.
-    job_pid: Option<u32>,
-    /// Since when that process is expected to come up or to go.
-    job_pid_since: Duration,
-    leaving_since: Option<Duration>,
-    exit_timeout: Duration,
-    restoration: Restoration,
-}
-
-/// How far going back to the last definition that worked has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Restoration {
-    /// There was no need so far.
-    #[default]
-    None,
-    /// It is on disk; what is loaded is still the other one.
-    OnDisk,
-    /// The other one was taken out, or this one loaded.
-    Done,
-}
-
-impl Memory {
-    /// Takes note of what is seen.
-    pub(super) fn saw(&mut self, observation: &Observation, now: Duration) {
-        let job = [&observation.gui, &observation.user].into_iter().find_map(|view| match view {
-            JobView::Loaded(job) => Some(job),
-            JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) => None,
-        });
-        let Some(job) = job else { return };
-        self.exit_timeout = job.exit_timeout;
-        if job.pid.is_some() && job.pid != self.job_pid {
-            self.job_pid = job.pid;
-            self.job_pid_since = now;
-        }
-        self.leaving_since = if job.is_leaving { self.leaving_since.or(Some(now)) } else { None };
-    }
-
-    /// Takes note of a step and of what came of it: its exit code, `None` for one that hung.
-    pub(super) fn did(&mut self, step: Step, code: Option<i32>, said: &str, now: Duration) {
-        self.acted = true;
-        match step {
-            Step::Enable(_) => self.enabled = true,
-            Step::Bootout(_) => {
-                self.bootouts += 1;
-                self.last_bootout = Some(now);
-                self.restoration.is_taken_up();
-            }
-            Step::Bootstrap(_) => {
-                self.bootstraps += 1;
-                self.last_bootstrap = Some(now);
-                self.restoration.is_taken_up();
-                self.no_domain_answers +=
-                    u32::from(code.is_some_and(|code| NO_DOMAIN.contains(&code)));
-                self.last_answer = Some(answer(code, said));
-                // It may have been forbidden in between: only root is told so, others get a 5 as for anything else.
-                self.enabled = code == Some(0);
-                // launchd starts it, if it does, from now on.
-                self.last_kick = None;
-            }
-            Step::Kickstart(_) => self.last_kick = Some(now),
-            Step::Terminate(_, pid) => self.terminated = Some((pid, now)),
-            Step::Kill(pid) => self.killed = Some(pid),
-            Step::Restore => {
-                self.restoration = Restoration::OnDisk;
-                // Whatever was tried, was tried with the other one.
-                (self.bootouts, self.last_bootout, self.last_kick) = (0, None, None);
-            }
-        }
-    }
-
-    fn bootstrap_is_due(&self, now: Duration) -> Option<Duration> {
-        let Some(last) = self.last_bootstrap else { return Some(Duration::ZERO) };
-        let (first, longest) = BACKOFF;
-        let doublings = self.bootstraps.saturating_sub(1).min(8);
-        let due = last + first.saturating_mul(1 << doublings).min(longest);
-        due.checked_sub(now)
-    }
-}
-
-impl Restoration {
-    /// The job was taken out or loaded: from now on the definition on disk counts.
-    fn is_taken_up(&mut self) {
-        if *self == Self::OnDisk {
-            *self = Self::Done;
-        }
-    }
-}
-
-fn answer(code: Option<i32>, said: &str) -> String {
-    match code {
-        Some(code) => format!("exit code {code}: {said}"),
-        None => format!("no exit code: {said}"),
-    }
-}
-
 /// The next step.
-pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) -> Decision {
+pub(super) fn next(
+    observation: &Observation,
+    memory: &Memory,
+    limits: Limits,
+    now: Duration,
+) -> Decision {
     let decision = match &observation.on_disk {
-        OnDisk::Absent => without_definition(observation, memory, "its definition is not on disk"),
-        OnDisk::Bad(why) => without_definition(observation, memory, why),
-        OnDisk::Good(definition) => with_definition(observation, definition, memory, now),
+        OnDisk::Absent => {
+            without_definition(observation, "its definition is not on disk", memory, now)
+        }
+        OnDisk::Bad(why) => without_definition(observation, why, memory, now),
+        OnDisk::Good(definition) => with_definition(observation, definition, memory, limits, now),
     };
-    decision.or_at_the_limit(now, || give_up(observation, memory))
+    decision.or_at_the_limit(now, limits.total, || give_up(observation, memory, limits))
 }
 
-/// Without a definition nothing can be loaded; an agent that runs all the same is left alone.
-fn without_definition(observation: &Observation, memory: &Memory, why: &str) -> Decision {
-    let views = [&observation.gui, &observation.user];
-    let is_unclear = views.iter().any(|view| matches!(view, JobView::Unclear(_)));
-    let is_loaded = views.iter().any(|view| matches!(view, JobView::Loaded(_)));
-    match (is_loaded, is_unclear, &observation.agent) {
-        (true, _, Some(agent)) => {
-            let explanation = format!("the agent runs (pid {}), but {why}", agent.pid());
-            Decision::end(verdict_of(agent, memory), explanation)
+/// A job that is loaded needs no file, launchd has its definition. For one that is not, the file is put in place; where
+/// that cannot be done, the copy will do.
+fn without_definition(
+    observation: &Observation,
+    why: &str,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    let views = [(Domain::Gui, &observation.gui), (Domain::User, &observation.user)];
+    let is_unclear = views.iter().any(|(_, view)| matches!(view, JobView::Unclear(_)));
+    let loaded = views.into_iter().find_map(|(domain, view)| match view {
+        JobView::Loaded(job) => Some((domain, job)),
+        JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) => None,
+    });
+    match (loaded, &observation.program) {
+        (Some((domain, job)), program) => loaded_without_definition(
+            domain,
+            job,
+            program.as_ref(),
+            observation.kind,
+            why,
+            memory,
+            now,
+        ),
+        (None, _) if is_unclear => Decision::Wait(LOOK_AGAIN_LATER),
+        (None, _) => not_loaded_without_definition(observation, why, memory, now),
+    }
+}
+
+fn loaded_without_definition(
+    domain: Domain,
+    job: &Job,
+    program: Option<&ProgramView>,
+    kind: JobKind,
+    why: &str,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    if job.is_leaving {
+        return wait_for_leaving(job, memory, now);
+    }
+    match (job.pid, program.filter(|program| program.belongs_to(job.pid))) {
+        (None, _) => start(domain, memory, now),
+        (Some(_), Some(program)) if program.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
+        (Some(_), Some(program)) => {
+            let noun = kind.noun();
+            let explanation = format!("the {noun} runs (pid {}), but {why}", program.pid());
+            Decision::end(verdict_of(program, memory), explanation)
         }
-        (true, _, None) | (false, true, _) => Decision::Wait(LOOK_AGAIN_LATER),
-        (false, false, _)
-            if can_restore(observation, memory) && observation.on_disk != OnDisk::Absent =>
-        {
-            Decision::Do(Step::Restore)
+        (Some(_), None) => Decision::Wait(LOOK_AGAIN),
+    }
+}
+
+fn not_loaded_without_definition(
+    observation: &Observation,
+    why: &str,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    if observation.is_in_generation && memory.installing == Placing::Untried {
+        return Decision::Do(Step::Install);
+    }
+    let is_meant_to_be = observation.is_in_generation || observation.on_disk != OnDisk::Absent;
+    if !is_meant_to_be {
+        let why = format!("no {} is installed here", observation.kind.noun());
+        return Decision::end(AgentVerdict::NotInstalled, why);
+    }
+    if can_restore(observation, memory) {
+        return Decision::Do(Step::Restore);
+    }
+    let Some(copy) = &observation.copy else {
+        return Decision::end(AgentVerdict::NotBack, why);
+    };
+    match wanted_domain(copy.domains, &observation.gui) {
+        Domain::Gui if observation.gui == JobView::NoDomain => at_next_login(observation.kind),
+        domain @ (Domain::Gui | Domain::User) => {
+            load(domain, Step::BootstrapCopy(domain), observation, memory, now)
         }
-        (false, false, _) if observation.on_disk == OnDisk::Absent => {
-            Decision::end(AgentVerdict::NotInstalled, "no agent is installed here")
-        }
-        (false, false, _) => Decision::end(AgentVerdict::NotBack, why),
     }
 }
 
@@ -219,6 +190,7 @@ fn with_definition(
     observation: &Observation,
     definition: &Definition,
     memory: &Memory,
+    limits: Limits,
     now: Duration,
 ) -> Decision {
     let domain = wanted_domain(definition.domains, &observation.gui);
@@ -231,10 +203,12 @@ fn with_definition(
     }
     match here {
         JobView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
-        JobView::NoDomain => at_next_login(),
-        JobView::NotLoaded if memory.no_domain_answers >= MAX_NO_DOMAIN => at_next_login(),
-        JobView::NotLoaded => load(domain, observation, memory, now),
-        JobView::Loaded(job) => judge(domain, job, definition, observation, memory, now),
+        JobView::NoDomain => at_next_login(observation.kind),
+        JobView::NotLoaded if memory.no_domain_answers >= MAX_NO_DOMAIN => {
+            at_next_login(observation.kind)
+        }
+        JobView::NotLoaded => load(domain, Step::Bootstrap(domain), observation, memory, now),
+        JobView::Loaded(job) => judge(domain, job, definition, observation, memory, limits, now),
     }
 }
 
@@ -257,25 +231,29 @@ fn in_the_other_domain(
     memory: &Memory,
     now: Duration,
 ) -> Decision {
-    match (here, &observation.agent) {
+    match (here, &observation.program) {
         (JobView::NotLoaded | JobView::Loaded(_), _) => leave(there, job, memory, now),
         (JobView::Unclear(_), _) => Decision::Wait(LOOK_AGAIN_LATER),
-        (JobView::NoDomain, Some(agent)) => {
+        (JobView::NoDomain, Some(program)) => {
             let why =
                 "in a domain that its definition does not name; the one that it names is not there";
+            let noun = observation.kind.noun();
             Decision::end(
-                verdict_of(agent, memory),
-                format!("the agent runs (pid {}), {why}", agent.pid()),
+                verdict_of(program, memory),
+                format!("the {noun} runs (pid {}), {why}", program.pid()),
             )
         }
-        (JobView::NoDomain, None) => at_next_login(),
+        (JobView::NoDomain, None) => at_next_login(observation.kind),
     }
 }
 
-fn at_next_login() -> Decision {
+fn at_next_login(kind: JobKind) -> Decision {
+    let noun = kind.noun();
     Decision::end(
         AgentVerdict::AtNextLogin,
-        "nobody is logged in at the screen, so launchd has no place for the agent; it starts at the next login",
+        format!(
+            "nobody is logged in at the screen, so launchd has no place for the {noun}; it starts at the next login"
+        ),
     )
 }
 
@@ -286,40 +264,43 @@ fn judge(
     definition: &Definition,
     observation: &Observation,
     memory: &Memory,
+    limits: Limits,
     now: Duration,
 ) -> Decision {
     if job.is_leaving {
         return wait_for_leaving(job, memory, now);
     }
-    let agent = observation.agent.as_ref().filter(|agent| agent.belongs_to(job.pid));
-    if restore_is_due(job, agent, observation, memory, now) {
+    let program = observation.program.as_ref().filter(|program| program.belongs_to(job.pid));
+    if restore_is_due(job, program, observation, memory, limits, now) {
         return Decision::Do(Step::Restore);
     }
     if memory.restoration == Restoration::OnDisk
-        || !is_loaded_as_on_disk(job, definition, agent, memory)
+        || !is_loaded_as_on_disk(job, definition, program, memory)
     {
         return leave(domain, job, memory, now);
     }
-    match (job.pid, agent) {
+    match (job.pid, program) {
         (None, _) => start(domain, memory, now),
-        (Some(pid), Some(agent))
-            if agent.is_outdated() && memory.terminated.is_none_or(|(old, _)| old == pid) =>
+        (Some(pid), Some(program))
+            if program.is_outdated() && memory.terminated.is_none_or(|(old, _)| old == pid) =>
         {
             terminate(domain, pid, memory, now)
         }
-        (Some(_), Some(agent)) if agent.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
-        (Some(_), Some(agent)) => {
-            let verdict = verdict_of(agent, memory);
+        (Some(_), Some(program)) if program.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
+        (Some(pid), Some(_)) if memory.is_to_be_ended(pid) => terminate(domain, pid, memory, now),
+        (Some(_), Some(program)) => {
+            let verdict = verdict_of(program, memory);
             let back = if verdict == AgentVerdict::Back { "is back" } else { "runs" };
             let how = if memory.restoration == Restoration::Done { RESTORED } else { "" };
-            Decision::end(verdict, format!("the agent {back} (pid {}){how}", agent.pid()))
+            let noun = observation.kind.noun();
+            Decision::end(verdict, format!("the {noun} {back} (pid {}){how}", program.pid()))
         }
         (Some(_), None) if now < memory.job_pid_since + READY_LIMIT => Decision::Wait(LOOK_AGAIN),
         (Some(pid), None) => terminate(domain, pid, memory, now),
     }
 }
 
-/// What is said of an agent that is back, but not as it was meant to be.
+/// What is said of a program that is back, but not as it was meant to be.
 const RESTORED: &str =
     " with its last definition that worked, since it does not run with the new one";
 
@@ -328,30 +309,35 @@ fn can_restore(observation: &Observation, memory: &Memory) -> bool {
     observation.has_other_that_worked && memory.restoration == Restoration::None
 }
 
-/// The definition on disk cannot run: launchd says so, or it has had its time.
+/// The definition on disk cannot run: launchd says so, a run of it has ended by itself before our eyes, or it has had its
+/// time.
 fn restore_is_due(
     job: &Job,
-    agent: Option<&AgentView>,
+    program: Option<&ProgramView>,
     observation: &Observation,
     memory: &Memory,
+    limits: Limits,
     now: Duration,
 ) -> bool {
-    let is_up = agent.is_some_and(|agent| agent.age >= SETTLED_AFTER);
+    let is_up = program.is_some_and(|program| program.age >= SETTLED_AFTER);
     let was_kicked = memory.last_kick.is_some_and(|last| now >= last + KICK_EVERY);
     let cannot_run = job.cannot_run && job.pid.is_none() && was_kicked;
-    !is_up && can_restore(observation, memory) && (cannot_run || now >= RESTORE_AFTER)
+    let is_hopeless = cannot_run || memory.has_crashed_again(job) || now >= limits.restore_after;
+    !is_up && can_restore(observation, memory) && is_hopeless
 }
 
-/// launchd does not re-read the file: an agent that came up beside another file has another definition, even if what
-/// `print` shows of it is the same. One reload settles that.
+/// launchd does not re-read the file: a program that came up beside another file has another definition, even if what
+/// `print` shows of its arguments is the same. One reload settles that.
 fn is_loaded_as_on_disk(
     job: &Job,
     definition: &Definition,
-    agent: Option<&AgentView>,
+    program: Option<&ProgramView>,
     memory: &Memory,
 ) -> bool {
-    let has_other = agent.is_some_and(|agent| agent.difference == Some(Difference::Definition));
-    job.has_arguments(&definition.arguments) && (!has_other || memory.bootouts > 0)
+    let has_other =
+        program.is_some_and(|program| program.difference == Some(Difference::Definition));
+    let looks_other = job.differs_in(definition).is_some();
+    job.has_arguments(&definition.arguments) && (!(has_other || looks_other) || memory.bootouts > 0)
 }
 
 /// Takes the job out, and waits until it is gone.
@@ -378,9 +364,11 @@ fn wait_for_leaving(job: &Job, memory: &Memory, now: Duration) -> Decision {
 
 /// Ends a process that is not what it should be. launchd starts the next one, or `kickstart` does.
 fn terminate(domain: Domain, pid: u32, memory: &Memory, now: Duration) -> Decision {
+    let patience =
+        if memory.is_to_be_ended(pid) { STUCK_PATIENCE } else { memory.exit_timeout + GONE_SLACK };
     match memory.terminated {
         Some((old, since)) if old == pid => {
-            let is_overdue = now >= since + memory.exit_timeout + GONE_SLACK;
+            let is_overdue = now >= since + patience;
             if is_overdue && memory.killed != Some(pid) {
                 Decision::Do(Step::Kill(pid))
             } else {
@@ -399,9 +387,15 @@ fn start(domain: Domain, memory: &Memory, now: Duration) -> Decision {
     }
 }
 
-/// The label is gone; the process that it had must be too, or the new agent finds the old one's lock.
-fn load(domain: Domain, observation: &Observation, memory: &Memory, now: Duration) -> Decision {
-    let lingering = observation.agent.as_ref().map(AgentView::pid);
+/// The label is gone; the process that it had must be too, or the new one finds the old one's lock.
+fn load(
+    domain: Domain,
+    bootstrap: Step,
+    observation: &Observation,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    let lingering = observation.program.as_ref().map(ProgramView::pid);
     if let Some(pid) = lingering.filter(|pid| Some(*pid) == memory.job_pid) {
         let since = memory.last_bootout.unwrap_or(memory.job_pid_since);
         if now < since + memory.exit_timeout + GONE_SLACK {
@@ -416,30 +410,48 @@ fn load(domain: Domain, observation: &Observation, memory: &Memory, now: Duratio
     }
     match memory.bootstrap_is_due(now) {
         Some(wait) if wait > Duration::ZERO => Decision::Wait(wait.min(LOOK_AGAIN)),
-        Some(_) | None => Decision::Do(Step::Bootstrap(domain)),
+        Some(_) | None => Decision::Do(bootstrap),
     }
 }
 
-fn verdict_of(agent: &AgentView, memory: &Memory) -> AgentVerdict {
-    if memory.acted || agent.is_new { AgentVerdict::Back } else { AgentVerdict::Healthy }
+fn verdict_of(program: &ProgramView, memory: &Memory) -> AgentVerdict {
+    if memory.acted || program.is_new { AgentVerdict::Back } else { AgentVerdict::Healthy }
 }
 
-/// Everything was tried. An agent that is up although launchctl does not answer is as good as can be known.
-fn give_up(observation: &Observation, memory: &Memory) -> Decision {
-    let tried = TOTAL_LIMIT.as_secs();
-    let last = memory.last_answer.as_deref().unwrap_or("it was not tried");
+/// Everything was tried.
+fn give_up(observation: &Observation, memory: &Memory, limits: Limits) -> Decision {
+    let tried = limits.total.as_secs();
     let why = match (&observation.gui, &observation.user) {
         (JobView::Unclear(why), _) | (_, JobView::Unclear(why)) => {
             format!("launchctl does not answer ({why})")
         }
-        (JobView::Loaded(_), _) | (_, JobView::Loaded(_)) => {
-            "its job is loaded but does not come up".to_owned()
-        }
+        (JobView::Loaded(job), _) | (_, JobView::Loaded(job)) => does_not_come_up(job),
         (JobView::NoDomain | JobView::NotLoaded, JobView::NoDomain | JobView::NotLoaded) => {
-            format!("its job cannot be loaded (the last bootstrap: {last})")
+            cannot_be_loaded(memory)
         }
     };
     Decision::end(AgentVerdict::NotBack, format!("after {tried} s of trying: {why}"))
+}
+
+fn does_not_come_up(job: &Job) -> String {
+    let mut why = "its job is loaded but does not come up".to_owned();
+    if let Some(end) = &job.last_end {
+        why = format!("{why} (its last process ended with {end})");
+    }
+    if let Some(pended) = &job.pended {
+        why = format!("{why} (launchd holds its start back: {pended})");
+    }
+    why
+}
+
+fn cannot_be_loaded(memory: &Memory) -> String {
+    match &memory.last_answer {
+        None => "its job cannot be loaded (it was not tried)".to_owned(),
+        Some(answer) if memory.taken == Taken::Dropped => format!(
+            "launchd takes its job and drops it again (the last bootstrap: {answer}); it may be forbidden in System Settings > General > Login Items, or its program not be allowed to run"
+        ),
+        Some(answer) => format!("its job cannot be loaded (the last bootstrap: {answer})"),
+    }
 }
 
 #[cfg(test)]

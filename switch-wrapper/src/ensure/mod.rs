@@ -1,19 +1,21 @@
-//! The agent's job, brought to where it should be.
+//! A job, the agent's or the watchdog's, brought to where it should be.
 //!
 //! One actor at a time: everything here happens under `ensure.lock`. A pure plan says the next step, a driver takes it
 //! and looks again, until the agent is seen at work by its own record, or everything has been tried.
 //!
-//! - [`agent`]: the agent's own record, and whether it is still what is installed.
+//! - [`job`]: the jobs.
+//! - [`program`]: a program's own record, and whether it is still what is installed.
 //! - [`launchd`], [`launchd_plan`], [`launchctl`], [`definition`], [`last_good`]: macOS.
 //! - [`systemd`], [`systemd_plan`]: Linux.
 //! - [`steps`]: what was done, for `reload.json`.
 
-mod agent;
 mod definition;
+mod job;
 mod last_good;
 mod launchctl;
 mod launchd;
 mod launchd_plan;
+mod program;
 mod steps;
 mod systemd;
 mod systemd_plan;
@@ -22,10 +24,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
     journal::{
         lock::Lock,
         read,
-        records::{AgentVerdict, FORMAT, Reload, RunningProgram, Started, SwitchId},
+        records::{AgentVerdict, FORMAT, Reload, ReloadStep, Started, SwitchId},
     },
     state_dir::StateDir,
 };
@@ -34,6 +37,7 @@ use crate::{
     messages::{hint, say, warn, with_causes},
     settings::{ServiceManager, Settings},
 };
+pub(crate) use job::JobKind;
 use steps::Steps;
 
 /// How long another's look-after may keep us waiting: it ends by itself within [`TOTAL_LIMIT`].
@@ -41,6 +45,9 @@ const LOCK_LIMIT: Duration = Duration::from_secs(65);
 
 /// How long everything together may take. The host must not be dark for a minute.
 const TOTAL_LIMIT: Duration = Duration::from_secs(57);
+
+/// What it gets at least: enough to give a new definition up and load the last one that worked.
+const LEAST_TOTAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long an agent that runs may take to write its record.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -71,9 +78,14 @@ impl<Step> Decision<Step> {
     }
 
     /// The decision, unless the time is up and it is none to end.
-    fn or_at_the_limit(self, now: Duration, give_up: impl FnOnce() -> Self) -> Self {
+    fn or_at_the_limit(
+        self,
+        now: Duration,
+        limit: Duration,
+        give_up: impl FnOnce() -> Self,
+    ) -> Self {
         match self {
-            Self::Do(_) | Self::Wait(_) if now >= TOTAL_LIMIT => give_up(),
+            Self::Do(_) | Self::Wait(_) if now >= limit => give_up(),
             Self::Do(_) | Self::Wait(_) | Self::End(_) => self,
         }
     }
@@ -92,31 +104,87 @@ impl Conclusion {
     }
 }
 
-/// Looks after the agent's job. Never fails: what could not be done is in the verdict.
-pub(crate) fn run(settings: &Settings, switch: Option<SwitchId>) -> Reload {
+/// What is to be looked after, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// Which job.
+    pub(crate) kind: JobKind,
+    /// The switch that is the reason, where one is.
+    pub(crate) switch: Option<SwitchId>,
+    /// How long the job's process has been missed already: that much less time is left.
+    pub(crate) missed_for: Duration,
+    /// The job's process was seen to react to nothing.
+    pub(crate) is_stuck: bool,
+}
+
+impl Wish {
+    /// The agent's job after a switch.
+    pub(crate) const fn after_switch(id: SwitchId) -> Self {
+        Self { kind: JobKind::Agent, switch: Some(id), missed_for: Duration::ZERO, is_stuck: false }
+    }
+}
+
+/// The wish, as the drivers take it.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    kind: JobKind,
+    limits: Limits,
+    /// A program that came up later was brought back.
+    since: Timestamp,
+    /// The process that reacts to nothing.
+    stuck: Option<u32>,
+}
+
+/// How long things may take. The host must not be dark for a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limits {
+    /// Everything together.
+    total: Duration,
+    /// Until a definition that is loaded and does not come to a running program is given up for the last one that
+    /// worked. What is left of the time has to do for that one.
+    restore_after: Duration,
+}
+
+impl Limits {
+    /// Given how long the process has been missed already.
+    fn after(missed_for: Duration) -> Self {
+        let total = TOTAL_LIMIT.saturating_sub(missed_for).max(LEAST_TOTAL_LIMIT);
+        Self { total, restore_after: total * 4 / 9 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::after(Duration::ZERO)
+    }
+}
+
+/// Looks after a job. Never fails: what could not be done is in the verdict.
+pub(crate) fn run(settings: &Settings, wish: &Wish) -> Reload {
     let began_at = Timestamp::now();
-    let mut steps = Steps::begin();
-    let conclusion = conclude(settings, switch, &mut steps);
+    let mut steps = Steps::begin(Limits::after(wish.missed_for).total);
+    let conclusion = conclude(settings, wish, &mut steps);
     // What a tool said in it may be long.
     let explanation = steps::shortened(&conclusion.explanation);
     Reload {
         format: FORMAT,
-        switch,
+        switch: wish.switch,
         verdict: conclusion.verdict,
         explanation,
         began_at,
         duration_ms: steps.elapsed_ms(),
-        agent_pid: agent::look(settings, Timestamp::MIN).map(|agent| agent.pid()),
+        agent_pid: program::look(settings, wish.kind, Timestamp::MIN).map(|program| program.pid()),
         steps: steps.into_taken(),
     }
 }
 
-fn conclude(settings: &Settings, switch: Option<SwitchId>, steps: &mut Steps) -> Conclusion {
+fn conclude(settings: &Settings, wish: &Wish, steps: &mut Steps) -> Conclusion {
     let drive = match settings.service_manager {
         ServiceManager::Launchd => launchd::drive,
         ServiceManager::Systemd => systemd::drive,
         ServiceManager::None => {
-            let why = "no service manager is in use, so nobody looked after the agent";
+            let noun = wish.kind.noun();
+            let why = format!("no service manager is in use, so nobody looked after the {noun}");
             return Conclusion::new(AgentVerdict::Unmanaged, why);
         }
     };
@@ -128,10 +196,16 @@ fn conclude(settings: &Settings, switch: Option<SwitchId>, steps: &mut Steps) ->
         Ok(lock) => lock,
         Err(error) => return Conclusion::new(AgentVerdict::NotBack, with_causes(&error)),
     };
+    crash_point::reached(CrashPoint::EnsureLocked);
+    let task = Task {
+        kind: wish.kind,
+        limits: Limits::after(wish.missed_for),
+        since: wish.switch.and_then(|id| began(&directory, id)).unwrap_or_else(Timestamp::now),
+        stuck: stuck(settings, wish),
+    };
     // Waiting for somebody else's look-after takes nothing from this one's time.
-    *steps = Steps::begin();
-    let since = switch.and_then(|id| began(&directory, id)).unwrap_or_else(Timestamp::now);
-    drive(settings, &directory, since, steps)
+    *steps = Steps::begin(task.limits.total);
+    drive(settings, &directory, &task, steps)
 }
 
 /// When the switch began: an agent that came up later was brought back since.
@@ -140,17 +214,18 @@ fn began(directory: &StateDir, id: SwitchId) -> Option<Timestamp> {
     started.present().map(|started| started.started_at)
 }
 
-/// The agent that runs, as it wrote itself down.
-fn running_agent(settings: &Settings) -> Option<RunningProgram> {
-    let directory = StateDir::look(&settings.state_dir).ok()?;
-    read::read(&directory.agent_record()).present()
+/// The process that was seen to react to nothing. One that has come up since is another.
+fn stuck(settings: &Settings, wish: &Wish) -> Option<u32> {
+    let up_since = Timestamp::now() - jiff::SignedDuration::try_from(wish.missed_for).ok()?;
+    let program = program::look(settings, wish.kind, up_since).filter(|_| wish.is_stuck)?;
+    (!program.is_new).then(|| program.pid())
 }
 
 /// Says what somebody at the machine should know.
 pub(crate) fn announce(reload: &Reload) {
     match reload.verdict {
         AgentVerdict::Healthy | AgentVerdict::NotInstalled | AgentVerdict::Unmanaged => {}
-        AgentVerdict::Back if reload.steps.iter().any(|step| step.step == "restore") => {
+        AgentVerdict::Back if reload.steps.iter().any(is_another_definition) => {
             warn(&reload.explanation);
         }
         AgentVerdict::Back => say(&reload.explanation),
@@ -160,4 +235,9 @@ pub(crate) fn announce(reload: &Reload) {
             hint("run `nixfleet-switch ensure-agent` to try again");
         }
     }
+}
+
+/// What runs is not what was to be run.
+fn is_another_definition(step: &ReloadStep) -> bool {
+    matches!(step.step.as_str(), "install" | "restore")
 }

@@ -10,7 +10,6 @@ use nixfleet_protocol::{
     journal::records::ReloadStep,
 };
 
-use super::TOTAL_LIMIT;
 use crate::messages::with_causes;
 
 /// How long one call of the service manager's tool may take.
@@ -29,13 +28,14 @@ const MAX_STEPS: usize = 400;
 #[derive(Debug)]
 pub(super) struct Steps {
     began: Instant,
+    limit: Duration,
     taken: Vec<ReloadStep>,
 }
 
 impl Steps {
-    /// None yet.
-    pub(super) fn begin() -> Self {
-        Self { began: Instant::now(), taken: Vec::new() }
+    /// None yet, with this much time for all.
+    pub(super) fn begin(limit: Duration) -> Self {
+        Self { began: Instant::now(), limit, taken: Vec::new() }
     }
 
     /// Time since the beginning.
@@ -77,7 +77,7 @@ impl Steps {
 
     /// A call must not outlast the whole.
     fn call_limit(&self) -> Duration {
-        let left = TOTAL_LIMIT.saturating_sub(self.elapsed());
+        let left = self.limit.saturating_sub(self.elapsed());
         left.clamp(LEAST_CALL_LIMIT, CALL_LIMIT)
     }
 

@@ -6,11 +6,13 @@ use std::{
     thread,
 };
 
-use jiff::Timestamp;
-use nixfleet_protocol::state_dir::StateDir;
+use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
+    state_dir::StateDir,
+};
 
 use super::{
-    Conclusion, agent,
+    Conclusion, Task, program,
     steps::{Steps, shortened},
     systemd_plan::{self, Decision, Memory, Observation, Step, UnitView},
 };
@@ -19,41 +21,43 @@ use crate::{messages::with_causes, settings::Settings};
 /// What is asked about the unit.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,NeedDaemonReload";
 
-/// Looks and acts until the plan ends. `since`: an agent that came up later was brought back.
+/// Looks and acts until the plan ends.
 pub(super) fn drive(
     settings: &Settings,
     _directory: &StateDir,
-    since: Timestamp,
+    task: &Task,
     steps: &mut Steps,
 ) -> Conclusion {
-    let mut memory = Memory::default();
+    let unit_name = task.kind.label(settings);
+    let mut memory = Memory::of_stuck(task.stuck);
     loop {
-        let unit = look_at_unit(settings, steps);
-        // Last: an agent that was seen after its unit cannot be one from before.
-        let observation = Observation { unit, agent: agent::look(settings, since) };
+        let unit = look_at_unit(settings, unit_name, steps);
+        // Last: a program that was seen after its unit cannot be one from before.
+        let program = program::look(settings, task.kind, task.since);
+        let observation = Observation { kind: task.kind, unit, program };
         let now = steps.elapsed();
         memory.saw(&observation, now);
-        match systemd_plan::next(&observation, &memory, now) {
+        match systemd_plan::next(&observation, &memory, task.limits, now) {
             Decision::End(conclusion) => return conclusion,
             Decision::Wait(time) => thread::sleep(time),
             Decision::Do(step) => {
-                let said = perform(settings, step, steps);
+                let said = perform(settings, unit_name, step, steps);
                 memory.did(step, &said, now);
+                crash_point::reached(CrashPoint::EnsureTerminated);
             }
         }
     }
 }
 
-fn look_at_unit(settings: &Settings, steps: &Steps) -> UnitView {
-    match steps.look(&mut systemctl(settings, &["show", PROPERTIES, "--", &settings.agent_label])) {
+fn look_at_unit(settings: &Settings, unit: &str, steps: &Steps) -> UnitView {
+    match steps.look(&mut systemctl(settings, &["show", PROPERTIES, "--", unit])) {
         Ok(ended) if ended.exit_code == Some(0) => systemd_plan::read_show(&ended.stdout),
         Ok(ended) => UnitView::Unclear(shortened(&ended.stderr)),
         Err(error) => UnitView::Unclear(with_causes(&error)),
     }
 }
 
-fn perform(settings: &Settings, step: Step, steps: &mut Steps) -> String {
-    let unit = settings.agent_label.as_str();
+fn perform(settings: &Settings, unit: &str, step: Step, steps: &mut Steps) -> String {
     let (name, words): (&str, &[&str]) = match step {
         Step::DaemonReload => ("daemon-reload", &["daemon-reload"]),
         Step::ResetFailed => ("reset-failed", &["reset-failed", "--", unit]),
@@ -65,7 +69,7 @@ fn perform(settings: &Settings, step: Step, steps: &mut Steps) -> String {
     }
 }
 
-fn systemctl(settings: &Settings, words: &[&str]) -> Command {
+pub(crate) fn systemctl(settings: &Settings, words: &[&str]) -> Command {
     let mut command = Command::new(&settings.programs.systemctl);
     command.arg("--user").args(words).stdin(Stdio::null()).env("LC_ALL", "C");
     if let Some(folder) = runtime_folder() {

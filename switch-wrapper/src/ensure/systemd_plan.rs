@@ -1,11 +1,12 @@
-//! What to do next about the agent's unit under systemd. Pure, as [`super::launchd_plan`].
+//! What to do next about a unit under systemd. Pure, as [`super::launchd_plan`].
 
 use std::{collections::BTreeMap, time::Duration};
 
 use nixfleet_protocol::journal::records::AgentVerdict;
 
 use super::{
-    LOOK_AGAIN, LOOK_AGAIN_LATER, READY_LIMIT, SETTLED_AFTER, TOTAL_LIMIT, agent::AgentView,
+    LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER, job::JobKind,
+    program::ProgramView,
 };
 
 /// Time between two restarts: systemd's own start limit is five in ten seconds.
@@ -51,10 +52,12 @@ pub(super) enum ActiveState {
 /// All that can be seen.
 #[derive(Debug, Clone)]
 pub(super) struct Observation {
+    /// Which job it is about.
+    pub(super) kind: JobKind,
     /// The unit.
     pub(super) unit: UnitView,
-    /// The agent that is up.
-    pub(super) agent: Option<AgentView>,
+    /// The program that is up.
+    pub(super) program: Option<ProgramView>,
 }
 
 /// One step: one call.
@@ -81,9 +84,16 @@ pub(super) struct Memory {
     last_answer: Option<String>,
     pid: Option<u32>,
     pid_since: Duration,
+    /// A process that reacts to nothing: it is to be ended whatever it looks like.
+    stuck: Option<u32>,
 }
 
 impl Memory {
+    /// Of a job whose process, this one, was seen to react to nothing.
+    pub(super) fn of_stuck(pid: Option<u32>) -> Self {
+        Self { stuck: pid, ..Self::default() }
+    }
+
     /// Takes note of what is seen.
     pub(super) fn saw(&mut self, observation: &Observation, now: Duration) {
         let pid = match &observation.unit {
@@ -135,11 +145,17 @@ pub(super) fn read_show(text: &str) -> UnitView {
 }
 
 /// The next step.
-pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) -> Decision {
+pub(super) fn next(
+    observation: &Observation,
+    memory: &Memory,
+    limits: Limits,
+    now: Duration,
+) -> Decision {
     let decision = match &observation.unit {
         UnitView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
         UnitView::NotFound => {
-            Decision::end(AgentVerdict::NotInstalled, "no agent is installed here")
+            let why = format!("no {} is installed here", observation.kind.noun());
+            Decision::end(AgentVerdict::NotInstalled, why)
         }
         UnitView::Known(unit) if unit.is_masked && unit.state != ActiveState::Active => {
             Decision::end(
@@ -152,30 +168,33 @@ pub(super) fn next(observation: &Observation, memory: &Memory, now: Duration) ->
         }
         UnitView::Known(unit) => judge(unit, observation, memory, now),
     };
-    decision.or_at_the_limit(now, || give_up(observation, memory))
+    decision.or_at_the_limit(now, limits.total, || give_up(observation, memory, limits))
 }
 
 fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration) -> Decision {
-    let agent = observation.agent.as_ref().filter(|agent| agent.belongs_to(unit.pid));
+    let program = observation.program.as_ref().filter(|program| program.belongs_to(unit.pid));
     // Reading the files again changes nothing about a process that runs.
     let has_old_definition = memory.reloaded && memory.restarted_at.is_none();
-    match (unit.state, agent) {
-        (ActiveState::Active, Some(agent))
-            if has_old_definition || (agent.is_outdated() && memory.restarted_at.is_none()) =>
+    let is_stuck = unit.pid.is_some() && unit.pid == memory.stuck;
+    match (unit.state, program) {
+        (ActiveState::Active, Some(program))
+            if has_old_definition
+                || ((program.is_outdated() || is_stuck) && memory.restarted_at.is_none()) =>
         {
             Decision::Do(Step::Restart)
         }
-        (ActiveState::Active, Some(agent)) if agent.age < SETTLED_AFTER => {
+        (ActiveState::Active, Some(program)) if program.age < SETTLED_AFTER || is_stuck => {
             Decision::Wait(LOOK_AGAIN)
         }
-        (ActiveState::Active, Some(agent)) => {
-            let is_back = memory.acted || agent.is_new;
+        (ActiveState::Active, Some(program)) => {
+            let is_back = memory.acted || program.is_new;
             let (verdict, word) = if is_back {
                 (AgentVerdict::Back, "is back")
             } else {
                 (AgentVerdict::Healthy, "runs")
             };
-            Decision::end(verdict, format!("the agent {word} (pid {})", agent.pid()))
+            let noun = observation.kind.noun();
+            Decision::end(verdict, format!("the {noun} {word} (pid {})", program.pid()))
         }
         (ActiveState::Active | ActiveState::Changing, _)
             if now < memory.pid_since + READY_LIMIT =>
@@ -211,7 +230,7 @@ fn restart_is_due(memory: &Memory, now: Duration) -> bool {
     memory.restarted_at.is_none_or(|last| now >= last + RESTART_EVERY)
 }
 
-fn give_up(observation: &Observation, memory: &Memory) -> Decision {
+fn give_up(observation: &Observation, memory: &Memory, limits: Limits) -> Decision {
     let why = match &observation.unit {
         UnitView::Unclear(why) => format!("systemctl does not answer ({why})"),
         UnitView::NotFound | UnitView::Known(_) => {
@@ -224,7 +243,7 @@ fn give_up(observation: &Observation, memory: &Memory) -> Decision {
     };
     Decision::end(
         AgentVerdict::NotBack,
-        format!("after {} s of trying: {why}", TOTAL_LIMIT.as_secs()),
+        format!("after {} s of trying: {why}", limits.total.as_secs()),
     )
 }
 
@@ -241,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    fn agent(pid: u32, is_outdated: bool) -> AgentView {
+    fn agent(pid: u32, is_outdated: bool) -> ProgramView {
         let difference = is_outdated.then_some(Difference::Executable);
         let record = RunningProgram {
             format: FORMAT,
@@ -257,18 +276,23 @@ mod tests {
             last_heartbeat_at: None,
             dashboard: None,
         };
-        AgentView { record, difference, group: Some(pid), age: SETTLED_AFTER, is_new: false }
+        ProgramView { record, difference, group: Some(pid), age: SETTLED_AFTER, is_new: false }
     }
 
     fn unit(state: ActiveState, pid: Option<u32>) -> UnitView {
         UnitView::Known(Unit { is_masked: false, needs_reload: false, state, pid })
     }
 
-    fn step(unit: UnitView, agent: Option<AgentView>, memory: &mut Memory, now: u64) -> Decision {
-        let observation = Observation { unit, agent };
+    fn step(
+        unit: UnitView,
+        program: Option<ProgramView>,
+        memory: &mut Memory,
+        now: u64,
+    ) -> Decision {
+        let observation = Observation { kind: JobKind::Agent, unit, program };
         let now = Duration::from_secs(now);
         memory.saw(&observation, now);
-        next(&observation, memory, now)
+        next(&observation, memory, Limits::default(), now)
     }
 
     #[track_caller]

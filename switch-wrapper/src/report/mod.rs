@@ -26,7 +26,9 @@ use nixfleet_protocol::{
 use serde::Serialize;
 
 use crate::{
-    Failure, ensure, exit,
+    Failure,
+    ensure::{self, JobKind, Wish},
+    exit,
     settings::{Settings, host_name},
 };
 
@@ -126,16 +128,17 @@ pub(crate) fn logs(settings: &Settings, wanted: Option<&str>, json: bool) -> Res
     Ok(0)
 }
 
-/// `ensure-agent`: looks after the agent's job, writes down what was done, and says it.
-pub(crate) fn ensure_agent(
+/// `ensure-agent` and `ensure-watchdog`: looks after a job, writes down what was done, and says it.
+pub(crate) fn ensure(
     settings: &Settings,
+    kind: JobKind,
     reason: &Reason,
     json: bool,
 ) -> Result<u8, Failure> {
     let journal = Journal::new(StateDir::prepare(&settings.state_dir)?);
     let reload = match *reason {
         Reason::Switch(id) => {
-            let reload = ensure::run(settings, Some(id));
+            let reload = ensure::run(settings, &Wish::after_switch(id));
             match atomic::create_once(&journal.directory().switch(id).reload(), &reload) {
                 // The wrapper has looked after it meanwhile.
                 Ok(()) | Err(atomic::WriteError::AlreadyThere { .. }) => {}
@@ -144,7 +147,15 @@ pub(crate) fn ensure_agent(
             reload
         }
         Reason::Healing { cause, missed_for } => {
-            let reload = ensure::run(settings, None);
+            let reload = ensure::run(
+                settings,
+                &Wish {
+                    kind,
+                    switch: None,
+                    missed_for: missed_for.unwrap_or_default(),
+                    is_stuck: cause == HealingCause::AgentStuck,
+                },
+            );
             record_healing(&journal, cause, missed_for, &reload)?;
             reload
         }

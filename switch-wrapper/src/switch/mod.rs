@@ -37,6 +37,7 @@ use std::{
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
     journal::{
         atomic,
         lock::{Holder, Lock},
@@ -54,7 +55,9 @@ pub(crate) use turn::Patience;
 use turn::TurnError;
 
 use crate::{
-    Failure, ensure, exit,
+    Failure,
+    ensure::{self, Wish},
+    exit,
     messages::{hint, say, warn},
     settings::{Settings, host_name},
 };
@@ -92,6 +95,7 @@ pub(crate) fn for_user(
         host: closer.host.clone(),
     };
     journal.accept(&request)?;
+    crash_point::reached(CrashPoint::WrapperRequested);
     let switch = Switch {
         settings,
         journal: &journal,
@@ -184,6 +188,7 @@ impl Switch<'_> {
             argv: self.request.argv.clone(),
             since: Timestamp::now(),
         })?;
+        crash_point::reached(CrashPoint::WrapperLocked);
         awake::while_this_process_runs(self.settings);
         let reserve = Reserve::take(&self.directory.reserve())
             .map_err(|source| Failure::NoSpace { path: self.directory.reserve(), source })?;
@@ -192,8 +197,10 @@ impl Switch<'_> {
             reserve.give_back();
         }
         // Whatever went wrong, home-manager may have taken the agent's job out.
-        let reload = ensure::run(self.settings, Some(self.request.id));
+        let reload = ensure::run(self.settings, &Wish::after_switch(self.request.id));
+        crash_point::reached(CrashPoint::WrapperEnsured);
         let written = atomic::create_once(&self.directory.reload(), &reload);
+        crash_point::reached(CrashPoint::WrapperReloadWritten);
         lock.release();
         // Nothing is said before the lock is free: nobody may be taking it.
         ensure::announce(&reload);
@@ -219,6 +226,7 @@ impl Switch<'_> {
             }
         };
         result_file::write(&self.directory, &result)?;
+        crash_point::reached(CrashPoint::WrapperResultWritten);
         Ok(result)
     }
 
@@ -255,12 +263,14 @@ impl Switch<'_> {
                 });
             }
         };
+        crash_point::reached(CrashPoint::WrapperChildSpawned);
         let started = self.started(waiting.child.id(), wrapper)?;
         if let Err(error) = atomic::create_once(&self.directory.started(), &started) {
             // Without the record nobody could find this home-manager again: it must not run.
             let _ = waiting.send_away();
             return Err(Failure::Write(error));
         }
+        crash_point::reached(CrashPoint::WrapperStarted);
         self.go(waiting, started, streams.ours, watch)
     }
 
@@ -278,6 +288,7 @@ impl Switch<'_> {
         let child = waiting
             .open_gate(stdin.as_fd(), user_side)
             .map_err(system("give home-manager its standard input"))?;
+        crash_point::reached(CrashPoint::WrapperGateOpened);
         drop(stdin);
         if let Some(terminal) = &mut terminal {
             terminal.give_up_user_side();
@@ -289,6 +300,7 @@ impl Switch<'_> {
         let watched = watch
             .until_the_end(child, &started.child, self.timeout, terminal.as_ref())
             .map_err(system("wait for home-manager"))?;
+        crash_point::reached(CrashPoint::WrapperChildEnded);
         pump::drain(pumps);
         drop(terminal);
         Ok(Ran::ToItsEnd { watched, started })

@@ -1,6 +1,6 @@
 //! The plan as a table: what is seen and what was done on the left, the step on the right.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
@@ -16,16 +16,16 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-fn on_disk(domains: Domains) -> OnDisk {
-    OnDisk::Good(Definition {
-        arguments: vec!["/bin/agent".to_owned()],
-        domains,
-        written_at: Timestamp::from_second(100).ok(),
-    })
+fn definition(domains: Domains) -> Definition {
+    Definition { arguments: vec!["/bin/agent".to_owned()], domains, ..Definition::default() }
 }
 
-fn agent(pid: u32) -> AgentView {
-    AgentView {
+fn on_disk(domains: Domains) -> OnDisk {
+    OnDisk::Good(definition(domains))
+}
+
+fn agent(pid: u32) -> ProgramView {
+    ProgramView {
         record: RunningProgram {
             format: FORMAT,
             process: ProcessIdentity { pid, start: "1".to_owned() },
@@ -52,7 +52,12 @@ fn job(pid: Option<u32>) -> Job {
         pid,
         is_leaving: false,
         cannot_run: false,
+        last_end: None,
+        runs: Some(1),
+        pended: None,
         arguments: Some("\t\t/bin/agent".to_owned()),
+        environment: None,
+        values: BTreeMap::new(),
         exit_timeout: Duration::from_secs(5),
     }
 }
@@ -65,20 +70,23 @@ fn leaving(pid: u32) -> JobView {
     JobView::Loaded(Job { is_leaving: true, ..job(Some(pid)) })
 }
 
-fn seen(gui: JobView, agent: Option<AgentView>) -> Observation {
+fn seen(gui: JobView, program: Option<ProgramView>) -> Observation {
     Observation {
+        kind: JobKind::Agent,
         gui,
         user: JobView::NotLoaded,
         on_disk: on_disk(Domains::Gui),
+        is_in_generation: false,
         has_other_that_worked: false,
-        agent,
+        copy: None,
+        program,
     }
 }
 
 /// A look, and what the plan makes of it.
 fn step(observation: &Observation, memory: &mut Memory, now: Duration) -> Decision {
     memory.saw(observation, now);
-    next(observation, memory, now)
+    next(observation, memory, Limits::default(), now)
 }
 
 fn first_step(observation: &Observation) -> Decision {
@@ -94,14 +102,17 @@ fn assert_end(decision: &Decision, verdict: AgentVerdict) {
 #[test]
 fn a_healthy_agent_is_left_alone() {
     assert_end(&first_step(&seen(loaded(Some(7)), Some(agent(7)))), AgentVerdict::Healthy);
-    let new = AgentView { is_new: true, ..agent(7) };
+    let new = ProgramView { is_new: true, ..agent(7) };
     assert_end(&first_step(&seen(loaded(Some(7)), Some(new.clone()))), AgentVerdict::Back);
     // One that has just come up may be about to crash.
-    let fresh = AgentView { age: ZERO, ..new };
+    let fresh = ProgramView { age: ZERO, ..new };
     assert_eq!(first_step(&seen(loaded(Some(7)), Some(fresh))), Decision::Wait(LOOK_AGAIN));
     // What is fine is fine at the end of the time too.
     let healthy = seen(loaded(Some(7)), Some(agent(7)));
-    assert_end(&step(&healthy, &mut Memory::default(), TOTAL_LIMIT), AgentVerdict::Healthy);
+    assert_end(
+        &step(&healthy, &mut Memory::default(), Limits::default().total),
+        AgentVerdict::Healthy,
+    );
 }
 
 #[test]
@@ -128,10 +139,11 @@ fn a_label_that_is_gone_is_enabled_loaded_and_started() {
 #[test]
 fn bootstrap_is_tried_again_with_growing_waits() {
     let gone = seen(JobView::NotLoaded, None);
-    let mut memory = Memory { enabled: true, ..Memory::default() };
+    let mut memory = Memory::default();
+    memory.enabled = true;
     let mut now = ZERO;
     let mut tries = Vec::new();
-    while now < TOTAL_LIMIT {
+    while now < Limits::default().total {
         match step(&gone, &mut memory, now) {
             Decision::Do(Step::Bootstrap(Domain::Gui)) => {
                 memory.did(Step::Bootstrap(Domain::Gui), Some(5), "Input/output error", now);
@@ -151,7 +163,9 @@ fn bootstrap_is_tried_again_with_growing_waits() {
         .collect();
     assert_eq!(waits, [250, 500, 1000, 2000, 4000, 4000]);
     assert!(*tries.last().unwrap() > Duration::from_secs(45));
-    let Decision::End(conclusion) = step(&gone, &mut memory, TOTAL_LIMIT) else { panic!() };
+    let Decision::End(conclusion) = step(&gone, &mut memory, Limits::default().total) else {
+        panic!()
+    };
     assert_eq!(conclusion.verdict, AgentVerdict::NotBack);
     assert!(conclusion.explanation.contains("exit code 5: Input/output error"));
 }
@@ -200,7 +214,7 @@ fn an_old_definition_is_taken_out_once() {
 
 #[test]
 fn another_file_than_at_the_start_means_one_reload() {
-    let mut old = AgentView { difference: Some(Difference::Definition), ..agent(7) };
+    let mut old = ProgramView { difference: Some(Difference::Definition), ..agent(7) };
     let before_the_file = seen(loaded(Some(7)), Some(old.clone()));
     let mut memory = Memory::default();
     assert_eq!(step(&before_the_file, &mut memory, ZERO), Decision::Do(Step::Bootout(Domain::Gui)));
@@ -212,7 +226,7 @@ fn another_file_than_at_the_start_means_one_reload() {
 
 #[test]
 fn an_outdated_agent_is_ended_once_and_started() {
-    let outdated = AgentView { difference: Some(Difference::Executable), ..agent(7) };
+    let outdated = ProgramView { difference: Some(Difference::Executable), ..agent(7) };
     let mut memory = Memory::default();
     let now = seen(loaded(Some(7)), Some(outdated.clone()));
     let ask = Step::Terminate(Domain::Gui, 7);
@@ -224,7 +238,7 @@ fn an_outdated_agent_is_ended_once_and_started() {
         Decision::Do(Step::Kickstart(Domain::Gui))
     );
     // Still not what is installed: it was just started, so that is as new as it gets.
-    let again = AgentView { record: agent(8).record, ..outdated };
+    let again = ProgramView { record: agent(8).record, ..outdated };
     assert_end(
         &step(&seen(loaded(Some(8)), Some(again)), &mut memory, ms(200)),
         AgentVerdict::Back,
@@ -250,8 +264,7 @@ fn a_job_in_the_wrong_domain_is_taken_out_of_it() {
         gui: JobView::NotLoaded,
         user: loaded(Some(7)),
         on_disk: on_disk(Domains::Gui),
-        has_other_that_worked: false,
-        agent: Some(agent(7)),
+        ..seen(JobView::NotLoaded, Some(agent(7)))
     };
     assert_eq!(first_step(&observation), Decision::Do(Step::Bootout(Domain::User)));
     let wants_user = Observation { on_disk: on_disk(Domains::User), ..observation };
@@ -260,7 +273,7 @@ fn a_job_in_the_wrong_domain_is_taken_out_of_it() {
 
 #[test]
 fn a_shell_around_the_agent_is_the_job_too() {
-    let wrapped = AgentView { group: Some(7), ..agent(9) };
+    let wrapped = ProgramView { group: Some(7), ..agent(9) };
     assert_end(&first_step(&seen(loaded(Some(7)), Some(wrapped))), AgentVerdict::Healthy);
     let stranger = seen(loaded(Some(7)), Some(agent(9)));
     assert_eq!(first_step(&stranger), Decision::Wait(LOOK_AGAIN));
@@ -272,8 +285,7 @@ fn a_job_that_has_nowhere_else_to_go_stays_where_it_is() {
         gui: JobView::NoDomain,
         user: loaded(Some(7)),
         on_disk: on_disk(Domains::Both),
-        has_other_that_worked: false,
-        agent: Some(agent(7)),
+        ..seen(JobView::NotLoaded, Some(agent(7)))
     };
     assert_end(&first_step(&headless), AgentVerdict::Healthy);
     let only_gui = Observation { on_disk: on_disk(Domains::Gui), ..headless.clone() };
@@ -281,7 +293,7 @@ fn a_job_that_has_nowhere_else_to_go_stays_where_it_is() {
     let unclear = Observation { gui: JobView::Unclear("?".to_owned()), ..only_gui };
     assert_eq!(first_step(&unclear), Decision::Wait(LOOK_AGAIN_LATER));
     // Nobody is at the screen, and the definition allows the other domain.
-    let gone = Observation { user: JobView::NotLoaded, agent: None, ..headless };
+    let gone = Observation { user: JobView::NotLoaded, program: None, ..headless };
     assert_eq!(first_step(&gone), Decision::Do(Step::Enable(Domain::User)));
 }
 
@@ -291,7 +303,8 @@ fn without_a_gui_session_it_is_at_the_next_login() {
     assert_end(&first_step(&nobody), AgentVerdict::AtNextLogin);
     // `print` sees the domain, `bootstrap` does not.
     let gone = seen(JobView::NotLoaded, None);
-    let mut memory = Memory { enabled: true, ..Memory::default() };
+    let mut memory = Memory::default();
+    memory.enabled = true;
     for _ in 0..MAX_NO_DOMAIN {
         memory.did(Step::Bootstrap(Domain::Gui), Some(125), "", ZERO);
     }
@@ -300,13 +313,12 @@ fn without_a_gui_session_it_is_at_the_next_login() {
 
 #[test]
 fn what_is_not_on_disk_is_not_loaded() {
-    let with = |gui: JobView, on_disk: OnDisk, agent: Option<AgentView>| {
+    let with = |gui: JobView, on_disk: OnDisk, agent: Option<ProgramView>| {
         first_step(&Observation {
             gui,
             user: JobView::NotLoaded,
             on_disk,
-            has_other_that_worked: false,
-            agent,
+            ..seen(JobView::NotLoaded, agent)
         })
     };
     let bad = || OnDisk::Bad("it is no plist".to_owned());
@@ -325,7 +337,9 @@ fn a_launchctl_that_does_not_answer_is_waited_for_to_the_end() {
     let unclear = seen(JobView::Unclear("it hangs".to_owned()), None);
     let mut memory = Memory::default();
     assert_eq!(step(&unclear, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN_LATER));
-    let Decision::End(conclusion) = step(&unclear, &mut memory, TOTAL_LIMIT) else { panic!() };
+    let Decision::End(conclusion) = step(&unclear, &mut memory, Limits::default().total) else {
+        panic!()
+    };
     assert_eq!(conclusion.verdict, AgentVerdict::NotBack);
     assert!(conclusion.explanation.contains("it hangs"));
 }
@@ -333,7 +347,8 @@ fn a_launchctl_that_does_not_answer_is_waited_for_to_the_end() {
 #[test]
 fn a_definition_that_was_disabled_in_between_is_enabled_again() {
     let gone = seen(JobView::NotLoaded, None);
-    let mut memory = Memory { enabled: true, ..Memory::default() };
+    let mut memory = Memory::default();
+    memory.enabled = true;
     // To anybody but root launchd says 5 instead of 119.
     for code in [119, 5] {
         memory.enabled = true;
@@ -356,7 +371,7 @@ fn a_definition_that_cannot_run_gives_way_to_the_last_that_worked() {
     memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ZERO);
     assert_eq!(step(&broken, &mut memory, ms(100)), Decision::Wait(LOOK_AGAIN));
     assert_eq!(step(&broken, &mut memory, KICK_EVERY), Decision::Do(Step::Restore));
-    memory.did(Step::Restore, None, "", KICK_EVERY);
+    memory.did(Step::Restore, Some(0), "", KICK_EVERY);
     // What is loaded is still the other one, whatever `print` shows of it.
     assert_eq!(step(&broken, &mut memory, KICK_EVERY), Decision::Do(Step::Bootout(Domain::Gui)));
     memory.did(Step::Bootout(Domain::Gui), Some(0), "", KICK_EVERY);
@@ -371,16 +386,28 @@ fn an_agent_that_crashes_again_and_again_gets_its_old_definition_once() {
     let crashing = failing(job(Some(7)));
     let mut memory = Memory::default();
     assert_eq!(step(&crashing, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
-    assert_eq!(step(&crashing, &mut memory, RESTORE_AFTER), Decision::Do(Step::Restore));
-    memory.did(Step::Restore, None, "", RESTORE_AFTER);
-    memory.did(Step::Bootout(Domain::Gui), Some(0), "", RESTORE_AFTER);
+    assert_eq!(
+        step(&crashing, &mut memory, Limits::default().restore_after),
+        Decision::Do(Step::Restore)
+    );
+    memory.did(Step::Restore, Some(0), "", Limits::default().restore_after);
+    memory.did(Step::Bootout(Domain::Gui), Some(0), "", Limits::default().restore_after);
     let still = failing(job(Some(9)));
-    assert_eq!(step(&still, &mut memory, RESTORE_AFTER + ms(50)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(
+        step(&still, &mut memory, Limits::default().restore_after + ms(50)),
+        Decision::Wait(LOOK_AGAIN)
+    );
     // Without another one, or with an agent that is up, nothing is put back.
     let alone = seen(loaded(Some(7)), None);
-    assert_ne!(step(&alone, &mut Memory::default(), RESTORE_AFTER), Decision::Do(Step::Restore));
-    let up = Observation { agent: Some(agent(7)), ..failing(job(Some(7))) };
-    assert_end(&step(&up, &mut Memory::default(), RESTORE_AFTER), AgentVerdict::Healthy);
+    assert_ne!(
+        step(&alone, &mut Memory::default(), Limits::default().restore_after),
+        Decision::Do(Step::Restore)
+    );
+    let up = Observation { program: Some(agent(7)), ..failing(job(Some(7))) };
+    assert_end(
+        &step(&up, &mut Memory::default(), Limits::default().restore_after),
+        AgentVerdict::Healthy,
+    );
 }
 
 #[test]
@@ -394,4 +421,80 @@ fn a_file_that_is_no_definition_gives_way_at_once() {
     // One that was taken away was meant to go.
     let uninstalled = Observation { on_disk: OnDisk::Absent, ..torn };
     assert_end(&first_step(&uninstalled), AgentVerdict::NotInstalled);
+}
+
+#[test]
+fn a_run_that_ends_by_itself_before_our_eyes_is_enough() {
+    let ended =
+        |runs| Job { runs: Some(runs), last_end: Some("exit code 1".to_owned()), ..job(None) };
+    let mut memory = Memory::default();
+    // The first run may have met a store that was not there yet.
+    assert_eq!(
+        step(&failing(ended(1)), &mut memory, ZERO),
+        Decision::Do(Step::Kickstart(Domain::Gui))
+    );
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ZERO);
+    assert_eq!(step(&failing(ended(1)), &mut memory, ms(500)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&failing(ended(2)), &mut memory, ms(900)), Decision::Do(Step::Restore));
+    // One that we have ended ourselves has not crashed.
+    let mut memory = Memory::default();
+    memory.saw(&failing(ended(1)), ZERO);
+    memory.did(Step::Terminate(Domain::Gui, 7), Some(0), "", ZERO);
+    assert_ne!(step(&failing(ended(2)), &mut memory, ms(900)), Decision::Do(Step::Restore));
+}
+
+#[test]
+fn a_process_that_reacts_to_nothing_is_ended_and_then_killed() {
+    let looks_fine = seen(loaded(Some(7)), Some(agent(7)));
+    let mut memory = Memory::of_stuck(Some(7));
+    let ask = Step::Terminate(Domain::Gui, 7);
+    assert_eq!(step(&looks_fine, &mut memory, ZERO), Decision::Do(ask));
+    memory.did(ask, Some(0), "", ZERO);
+    assert_eq!(step(&looks_fine, &mut memory, ms(100)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&looks_fine, &mut memory, STUCK_PATIENCE), Decision::Do(Step::Kill(7)));
+    memory.did(Step::Kill(7), None, "", STUCK_PATIENCE);
+    assert_eq!(step(&looks_fine, &mut memory, STUCK_PATIENCE), Decision::Wait(LOOK_AGAIN));
+    let next = seen(loaded(Some(8)), Some(agent(8)));
+    assert_end(&step(&next, &mut memory, ms(4000)), AgentVerdict::Back);
+}
+
+#[test]
+fn a_definition_that_home_manager_has_lost_on_the_way_is_put_in_place() {
+    let lost = Observation {
+        on_disk: OnDisk::Absent,
+        is_in_generation: true,
+        ..seen(JobView::NotLoaded, None)
+    };
+    let mut memory = Memory::default();
+    assert_eq!(step(&lost, &mut memory, ZERO), Decision::Do(Step::Install));
+    memory.did(Step::Install, None, "", ZERO);
+    // The folder cannot be written to, and nothing has ever worked.
+    assert_end(&step(&lost, &mut memory, ms(10)), AgentVerdict::NotBack);
+    // launchd takes a file from anywhere.
+    let with_copy = Observation { copy: Some(definition(Domains::Gui)), ..lost };
+    assert_eq!(step(&with_copy, &mut memory, ms(10)), Decision::Do(Step::Enable(Domain::Gui)));
+    memory.did(Step::Enable(Domain::Gui), Some(0), "", ms(10));
+    assert_eq!(
+        step(&with_copy, &mut memory, ms(20)),
+        Decision::Do(Step::BootstrapCopy(Domain::Gui))
+    );
+}
+
+#[test]
+fn a_loaded_job_needs_no_file_to_be_started() {
+    let torn = Observation {
+        on_disk: OnDisk::Bad("it is no plist".to_owned()),
+        ..seen(loaded(None), None)
+    };
+    assert_eq!(first_step(&torn), Decision::Do(Step::Kickstart(Domain::Gui)));
+}
+
+#[test]
+fn a_job_that_launchd_takes_and_drops_is_named_as_such() {
+    let gone = seen(JobView::NotLoaded, None);
+    let mut memory = Memory::default();
+    memory.did(Step::Bootstrap(Domain::Gui), Some(0), "", ZERO);
+    let Decision::End(end) = step(&gone, &mut memory, Limits::default().total) else { panic!() };
+    assert_eq!(end.verdict, AgentVerdict::NotBack);
+    assert!(end.explanation.contains("Login Items"), "{}", end.explanation);
 }

@@ -1,4 +1,4 @@
-//! The agent's own record: the proof that it is up, and whether it still is what is installed.
+//! A program's own record: the proof that it is up, and whether it still is what is installed.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use nixfleet_protocol::{
 };
 use rustix::process::Pid;
 
-use super::running_agent;
+use super::job::JobKind;
 use crate::settings::Settings;
 
-/// An agent that is up: its process lives and has written itself down.
+/// A program that is up: its process lives and has written itself down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AgentView {
+pub(super) struct ProgramView {
     /// Its record.
     pub(super) record: RunningProgram,
     /// What of it is not what is installed.
     pub(super) difference: Option<Difference>,
-    /// Its process group: the service manager's main process may be a shell around the agent.
+    /// Its process group: the service manager's main process may be a shell around the program.
     pub(super) group: Option<u32>,
     /// How long it has been up.
     pub(super) age: Duration,
@@ -27,7 +27,7 @@ pub(super) struct AgentView {
     pub(super) is_new: bool,
 }
 
-impl AgentView {
+impl ProgramView {
     /// Its pid.
     pub(super) const fn pid(&self) -> u32 {
         self.record.process.pid
@@ -44,12 +44,12 @@ impl AgentView {
     }
 }
 
-/// The agent that is up, if one is.
-pub(super) fn look(settings: &Settings, since: Timestamp) -> Option<AgentView> {
-    let record = running_agent(settings)?;
+/// The program of this job that is up, if one is.
+pub(super) fn look(settings: &Settings, kind: JobKind, since: Timestamp) -> Option<ProgramView> {
+    let record = kind.record(settings)?;
     // If the system does not tell whether it lives, its record alone proves nothing.
     let is_alive = record.process.is_alive().unwrap_or(false);
-    is_alive.then(|| AgentView {
+    is_alive.then(|| ProgramView {
         difference: installed::difference(&record),
         is_new: record.started_at >= since,
         // A clock that was set back in between: then it has been up for long enough.

@@ -1,0 +1,60 @@
+//! The jobs that are looked after.
+
+use std::path::PathBuf;
+
+use nixfleet_protocol::{journal::read, journal::records::RunningProgram, state_dir::StateDir};
+
+use crate::settings::Settings;
+
+/// Which job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum JobKind {
+    /// The agent's.
+    Agent,
+    /// The watchdog's.
+    Watchdog,
+}
+
+impl JobKind {
+    /// What it is called in what is said to people.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Watchdog => "watchdog",
+        }
+    }
+
+    /// The verb that looks after it.
+    pub(crate) const fn verb(self) -> &'static str {
+        match self {
+            Self::Agent => "ensure-agent",
+            Self::Watchdog => "ensure-watchdog",
+        }
+    }
+
+    /// Its label or unit.
+    pub(crate) fn label(self, settings: &Settings) -> &str {
+        match self {
+            Self::Agent => &settings.agent_label,
+            Self::Watchdog => &settings.watchdog_label,
+        }
+    }
+
+    /// Its definition on disk, for launchd.
+    pub(crate) const fn plist(self, settings: &Settings) -> &PathBuf {
+        match self {
+            Self::Agent => &settings.agent_plist,
+            Self::Watchdog => &settings.watchdog_plist,
+        }
+    }
+
+    /// The program that runs, as it wrote itself down.
+    pub(crate) fn record(self, settings: &Settings) -> Option<RunningProgram> {
+        let directory = StateDir::look(&settings.state_dir).ok()?;
+        let path = match self {
+            Self::Agent => directory.agent_record(),
+            Self::Watchdog => directory.watchdog_record(),
+        };
+        read::read(&path).present()
+    }
+}
