@@ -3,7 +3,11 @@
 //! home-manager sets the profile first, then activates, and writes `gcroots/current-home` last; that is the order of its
 //! driver script. Both are links into the store; both moved from per-user folders of `/nix/var` to the state home.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::journal::records::Activation;
 
@@ -43,6 +47,18 @@ impl HomeManagerLinks {
     pub fn launch_agents(&self) -> Option<PathBuf> {
         let folder = PathBuf::from(self.read().profile?).join("LaunchAgents");
         folder.is_dir().then_some(folder)
+    }
+
+    /// Whether an activation is under way: home-manager has a link to the new generation while it activates, and removes
+    /// it at the end. One that is old was left behind by an activation that was killed.
+    pub fn is_activating(&self) -> bool {
+        const AT_MOST: Duration = Duration::from_mins(30);
+        self.current_homes
+            .iter()
+            .filter_map(|current| fs::symlink_metadata(current.with_file_name("new-home")).ok())
+            .filter_map(|metadata| metadata.modified().ok())
+            // One from the future is one of a clock that was set back.
+            .any(|since| since.elapsed().is_ok_and(|age| age < AT_MOST))
     }
 
     /// Follows the links as they are now.

@@ -10,6 +10,7 @@
 //! - [`digest`]: whether a file is still what it was.
 //! - [`crash_point`]: places at which tests make a program die.
 //! - [`process`]: which process is meant by a pid, and whether it is still there.
+//! - [`systemd_notify`]: telling systemd how a service is.
 //! - [`external`]: the one door to other programs that are asked something.
 //! - [`output_tail`]: the end of an output, made fit for a result: no control characters, no secrets.
 
@@ -24,4 +25,5 @@ pub mod lifecycle;
 pub mod output_tail;
 pub mod process;
 pub mod state_dir;
+pub mod systemd_notify;
 pub mod wire;

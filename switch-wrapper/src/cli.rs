@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     EnsureAgent(Ensure),
     /// Bring the watchdog's job to where it should be
     EnsureWatchdog(Ensure),
+    /// Watch over the agent until ended; `install` makes a job of this
+    Watchdog,
     /// Run a switch that the agent has accepted
     #[command(hide = true)]
     Run(Run),

@@ -6,6 +6,7 @@
 //! - [`settings`]: environment over config file over default.
 //! - [`switch`]: one switch, from its request to its result.
 //! - [`ensure`]: the agent's job, brought to where it should be.
+//! - [`watchdog`]: the job that misses the agent when nobody else does.
 //! - [`report`]: `status`, `history`, `logs`.
 //! - [`gc_root`]: what must not be collected as garbage.
 //! - [`exit`]: the exit codes.
@@ -19,6 +20,7 @@ mod messages;
 mod report;
 mod settings;
 mod switch;
+mod watchdog;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -148,6 +150,7 @@ fn perform(task: Task) -> Result<u8, Failure> {
             report::logs(&Settings::load()?, logs.id.as_deref(), logs.output.json)
         }
         Task::Own(Verb::EnsureAgent(wish)) => ensure(JobKind::Agent, &wish),
+        Task::Own(Verb::Watchdog) => watchdog::run(),
         Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub home: PathBuf,
     /// The user's name, where the environment has it.
     pub user: Option<String>,
+    /// The config file, where one was read.
+    pub config_path: Option<PathBuf>,
     /// Where home-manager keeps its links.
     pub links: HomeManagerLinks,
     /// Variables for home-manager from the config file.
@@ -115,6 +117,7 @@ impl Settings {
         let home =
             env::home_dir().filter(|home| home.is_absolute()).ok_or(SettingsError::NoHome)?;
         let loaded = load_config(&home)?;
+        let config_path = loaded.path.clone();
         let sources = Sources {
             file_name: loaded
                 .path
@@ -146,6 +149,7 @@ impl Settings {
             links: HomeManagerLinks::of(xdg_state_home.as_deref(), &home, user.as_deref()),
             environment: sources.file.environment.unwrap_or_default(),
             state_dir,
+            config_path,
             home,
             user,
         })

@@ -1,0 +1,178 @@
+//! The watchdog: a job of its own that misses the agent when nobody else does.
+//!
+//! It catches what the wrapper cannot see: a plain `home-manager switch`, a wrapper that was killed, a crash, a power cut.
+//! A long-lived process and not a timer of launchd's: those are held back together with the job that they are to heal
+//! (launchd pends whatever it would start by itself). It wakes up once a tick, looks ([`eyes`]), decides ([`decide`]),
+//! and has `ensure-agent` do the work in a process of its own, which goes on if the watchdog is ended.
+//!
+//! It writes `watchdog.json` and holds `watchdog.lock`, by which the agent sees that it is there.
+
+mod decide;
+mod eyes;
+
+use std::{
+    env,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
+    digest, external,
+    installed::{self, Difference},
+    journal::{
+        atomic,
+        lock::{Lock, LockError},
+        records::{AgentVerdict, FORMAT, HealingCause, Reload, RunningProgram},
+    },
+    process::ProcessIdentity,
+    state_dir::StateDir,
+    systemd_notify,
+};
+
+use crate::{
+    Failure,
+    ensure::JobKind,
+    messages::{say, warn, with_causes},
+    settings::Settings,
+};
+use decide::{Action, Healed, State};
+
+/// Time between two looks.
+const TICK: Duration = Duration::from_secs(10);
+
+/// How long having the agent looked after may take: longer than that takes with all its own limits.
+const HEALING_LIMIT: Duration = Duration::from_secs(130);
+
+/// Watches until it is ended.
+pub(crate) fn run() -> Result<u8, Failure> {
+    let mut settings = Settings::load()?;
+    let directory = StateDir::prepare(&settings.state_dir)?;
+    let _lock = wait_for_lock(&directory)?;
+    let mut record = record(&settings)?;
+    atomic::replace(&directory.watchdog_record(), &record)?;
+    tell_systemd("READY=1");
+    let began = Instant::now();
+    let mut state = State::default();
+    loop {
+        match installed::difference(&record) {
+            Some(Difference::Executable) => become_the_installed(&record),
+            Some(Difference::Config) => {
+                // One that does not make sense is no reason to stop watching.
+                if let Ok(changed) = Settings::load() {
+                    settings = changed;
+                    record.config_digest = digest_of_config(&settings);
+                }
+            }
+            // The watchdog's own definition is the same from one version to the next.
+            Some(Difference::Definition) | None => {}
+        }
+        let look = eyes::look(&settings, &directory);
+        match state.handle(&look, began.elapsed()) {
+            Action::Rest => {}
+            Action::LookAgain => crash_point::reached(CrashPoint::WatchdogFirstLook),
+            Action::Heal { cause, missed_for } => {
+                let healed = heal(cause, missed_for);
+                state.healed(healed, began.elapsed());
+            }
+        }
+        tell_systemd("WATCHDOG=1");
+        thread::sleep(TICK);
+    }
+}
+
+/// Waits until no other watchdog runs. The same job may be loaded in two domains; the second one is a spare.
+fn wait_for_lock(directory: &StateDir) -> Result<Lock, Failure> {
+    loop {
+        match Lock::take(&directory.watchdog_lock()) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held { .. }) => thread::sleep(TICK),
+            Err(error @ LockError::Io { .. }) => return Err(error.into()),
+        }
+    }
+}
+
+fn record(settings: &Settings) -> Result<RunningProgram, Failure> {
+    let system = |source| Failure::System { action: "find out which program this is", source };
+    let exe = env::current_exe().and_then(|path| path.canonicalize()).map_err(system)?;
+    let definition = settings.watchdog_plist.clone();
+    Ok(RunningProgram {
+        format: FORMAT,
+        process: ProcessIdentity::current()?,
+        started_at: Timestamp::now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        exe,
+        invoked_as: invoked_as(),
+        config_digest: digest_of_config(settings),
+        config_path: settings.config_path.clone(),
+        definition_digest: digest::of_file(&definition),
+        definition_path: Some(definition),
+        last_heartbeat_at: None,
+        dashboard: None,
+    })
+}
+
+fn digest_of_config(settings: &Settings) -> Option<String> {
+    settings.config_path.as_deref().and_then(digest::of_file)
+}
+
+fn invoked_as() -> Option<PathBuf> {
+    env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Goes on as the program that is installed by now, under the same pid: launchd has no part in it. If that fails, this
+/// one goes on.
+fn become_the_installed(record: &RunningProgram) {
+    let Some(installed) = &record.invoked_as else { return };
+    let error = Command::new(installed).args(env::args_os().skip(1)).exec();
+    warn(&format!("cannot become {}: {error}", installed.display()));
+}
+
+/// Has the agent looked after.
+fn heal(cause: HealingCause, missed_for: Duration) -> Healed {
+    crash_point::reached(CrashPoint::WatchdogActing);
+    say(&format!("{} for {} s", cause.as_str().replace('_', " "), missed_for.as_secs()));
+    let healed = match ensure_agent(cause, missed_for) {
+        Ok(verdict) => match verdict {
+            AgentVerdict::Healthy | AgentVerdict::Back => Healed::Back,
+            AgentVerdict::NotInstalled | AgentVerdict::Unmanaged => Healed::NoJob,
+            AgentVerdict::NotBack | AgentVerdict::AtNextLogin => Healed::NotBack,
+        },
+        Err(why) => {
+            warn(&why);
+            Healed::NotBack
+        }
+    };
+    crash_point::reached(CrashPoint::WatchdogActed);
+    healed
+}
+
+fn ensure_agent(cause: HealingCause, missed_for: Duration) -> Result<AgentVerdict, String> {
+    let program = match invoked_as() {
+        Some(path) => path,
+        None => env::current_exe().map_err(|error| error.to_string())?,
+    };
+    let mut command = Command::new(program);
+    command
+        .args([JobKind::Agent.verb(), "--json", "--cause", cause.as_str(), "--missed-for-ms"])
+        .arg(missed_for.as_millis().to_string())
+        .env_remove(systemd_notify::SOCKET_VARIABLE)
+        .stdin(Stdio::null());
+    let ended = external::run(&mut command, HEALING_LIMIT).map_err(|error| with_causes(&error))?;
+    let reload: Reload = serde_json::from_str(&ended.stdout)
+        .map_err(|_no_reload| format!("looking after the agent failed: {}", ended.stderr.trim()))?;
+    Ok(reload.verdict)
+}
+
+/// Where systemd runs the watchdog, it hears that it is up and that it lives.
+fn tell_systemd(message: &str) {
+    if let Some(socket) = env::var_os(systemd_notify::SOCKET_VARIABLE)
+        && let Err(error) = systemd_notify::send(&PathBuf::from(socket), message)
+    {
+        warn(&format!("cannot tell systemd {message}: {error}"));
+    }
+}
