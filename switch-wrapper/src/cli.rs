@@ -76,6 +76,10 @@ pub(crate) enum Verb {
     EnsureAgent(Ensure),
     /// Bring the watchdog's job to where it should be
     EnsureWatchdog(Ensure),
+    /// Put this program at its stable path, and a watchdog beside the agent; again: bring both up to date
+    Install(Output),
+    /// Take watchdog and wrapper away; the journal stays
+    Uninstall(Output),
     /// Watch over the agent until ended; `install` makes a job of this
     Watchdog,
     /// Run a switch that the agent has accepted

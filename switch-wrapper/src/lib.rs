@@ -6,6 +6,7 @@
 //! - [`settings`]: environment over config file over default.
 //! - [`switch`]: one switch, from its request to its result.
 //! - [`ensure`]: the agent's job, brought to where it should be.
+//! - [`install`]: wrapper and watchdog, put in place and taken away.
 //! - [`watchdog`]: the job that misses the agent when nobody else does.
 //! - [`report`]: `status`, `history`, `logs`.
 //! - [`gc_root`]: what must not be collected as garbage.
@@ -16,6 +17,7 @@ mod cli;
 mod ensure;
 mod exit;
 mod gc_root;
+mod install;
 mod messages;
 mod report;
 mod settings;
@@ -84,6 +86,10 @@ enum Failure {
     SeveralSwitches(String),
     #[error("there has been no switch yet")]
     NoSwitchYet,
+    #[error("cannot install: {0}")]
+    CannotInstall(String),
+    #[error("the installation is not complete: {0}; run `nixfleet-switch install` again")]
+    Installation(String),
     #[error("cannot write to the standard output")]
     Output(#[source] io::Error),
 }
@@ -91,7 +97,7 @@ enum Failure {
 impl Failure {
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) => exit::CONFIGURATION,
+            Self::Settings(_) | Self::CannotInstall(_) => exit::CONFIGURATION,
             Self::Busy(_) => exit::BUSY,
             Self::NoSuchSwitch(_)
             | Self::SeveralSwitches(_)
@@ -107,6 +113,7 @@ impl Failure {
             | Self::System { .. }
             | Self::ChildGone { .. }
             | Self::NotToBeStarted { .. }
+            | Self::Installation(_)
             | Self::Output(_) => exit::STATE_DIR,
         }
     }
@@ -150,6 +157,16 @@ fn perform(task: Task) -> Result<u8, Failure> {
             report::logs(&Settings::load()?, logs.id.as_deref(), logs.output.json)
         }
         Task::Own(Verb::EnsureAgent(wish)) => ensure(JobKind::Agent, &wish),
+        Task::Own(Verb::Install(output)) => {
+            let done = install::install(&Settings::load()?)?;
+            report::installation(&done, output.json)?;
+            Ok(done.exit_code())
+        }
+        Task::Own(Verb::Uninstall(output)) => {
+            let done = install::uninstall(&Settings::load()?)?;
+            report::installation(&done, output.json)?;
+            Ok(done.exit_code())
+        }
         Task::Own(Verb::Watchdog) => watchdog::run(),
         Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
     }

@@ -7,6 +7,7 @@
 //! - [`program`]: a program's own record, and whether it is still what is installed.
 //! - [`launchd`], [`launchd_plan`], [`launchctl`], [`definition`], [`last_good`]: macOS.
 //! - [`systemd`], [`systemd_plan`]: Linux.
+//! - [`removal`]: taking a job out for good.
 //! - [`steps`]: what was done, for `reload.json`.
 
 mod definition;
@@ -16,6 +17,7 @@ mod launchctl;
 mod launchd;
 mod launchd_plan;
 mod program;
+mod removal;
 mod steps;
 mod systemd;
 mod systemd_plan;
@@ -38,6 +40,8 @@ use crate::{
     settings::{ServiceManager, Settings},
 };
 pub(crate) use job::JobKind;
+pub(crate) use last_good::put_in_place;
+pub(crate) use removal::{Removed, enable_unit, take_out};
 use steps::Steps;
 
 /// How long another's look-after may keep us waiting: it ends by itself within [`TOTAL_LIMIT`].
@@ -118,6 +122,11 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
+    /// The watchdog's job, when somebody asks for it.
+    pub(crate) const fn for_watchdog() -> Self {
+        Self { kind: JobKind::Watchdog, switch: None, missed_for: Duration::ZERO, is_stuck: false }
+    }
+
     /// The agent's job after a switch.
     pub(crate) const fn after_switch(id: SwitchId) -> Self {
         Self { kind: JobKind::Agent, switch: Some(id), missed_for: Duration::ZERO, is_stuck: false }

@@ -28,7 +28,7 @@ use serde::Serialize;
 use crate::{
     Failure,
     ensure::{self, JobKind, Wish},
-    exit,
+    exit, install,
     settings::{Settings, host_name},
 };
 
@@ -166,6 +166,11 @@ pub(crate) fn ensure(
         print(&text::reload(&reload))?;
     }
     Ok(if reload.verdict.is_fine() { 0 } else { exit::AGENT_NOT_BACK })
+}
+
+/// `install` and `uninstall`: what was done.
+pub(crate) fn installation(done: &install::Done, json: bool) -> Result<(), Failure> {
+    if json { print_json(done) } else { print(&install::told(done)) }
 }
 
 /// Why a job is looked after.

@@ -1,0 +1,245 @@
+//! `install` and `uninstall`: the wrapper at its stable path, and the watchdog as a job of its own.
+//!
+//! Everything is looked at before anything is changed, each step may run twice, and one that was cut short is finished by
+//! the next run.
+//!
+//! - [`preflight`]: whether it can be done.
+//! - [`program`]: the wrapper at its stable path.
+//! - [`definition`]: the watchdog's job.
+
+mod definition;
+mod preflight;
+mod program;
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    installed,
+    journal::{
+        atomic::{self, WriteError},
+        lock::{self, LockState},
+        read,
+        records::{AgentVerdict, FORMAT, Installation, Reload},
+    },
+    state_dir::StateDir,
+};
+use serde::Serialize;
+
+use crate::{
+    Failure,
+    ensure::{self, JobKind, Removed, Wish},
+    exit,
+    messages::with_causes,
+    settings::{ServiceManager, Settings},
+};
+pub(crate) use definition::DefinitionError;
+pub(crate) use preflight::Obstacle;
+pub(crate) use program::ProgramError;
+
+/// Why nothing, or not everything, is installed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallError {
+    /// It cannot be done; nothing was changed.
+    #[error("nothing was changed")]
+    Obstacle(#[from] Obstacle),
+    /// The watchdog has no definition.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// The wrapper.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// Which program this is.
+    #[error("cannot find out which program this is")]
+    Own(#[source] io::Error),
+    /// The definition's file.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The record.
+    #[error(transparent)]
+    Record(#[from] WriteError),
+    /// A switch needs the wrapper.
+    #[error("a switch is running; wait for it, then try again")]
+    SwitchRuns,
+    /// The watchdog's job cannot be taken out.
+    #[error("the watchdog's job cannot be taken out: {said}")]
+    StillLoaded { said: String },
+}
+
+/// What was done, for people and as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {
+    /// Each thing, and whether it was changed.
+    pub(crate) changes: Vec<Change>,
+    /// The watchdog's job, where it was looked after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) watchdog: Option<Reload>,
+}
+
+/// One thing that was put in place or taken away.
+#[derive(Debug, Serialize)]
+pub(crate) struct Change {
+    /// What.
+    pub(crate) what: &'static str,
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// Whether it was changed, or was so before.
+    pub(crate) changed: bool,
+}
+
+impl Done {
+    /// The exit code: the watchdog runs, or will at the next login.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self.watchdog.as_ref().map(|reload| reload.verdict) {
+            Some(AgentVerdict::NotBack) => exit::AGENT_NOT_BACK,
+            Some(
+                AgentVerdict::Healthy
+                | AgentVerdict::Back
+                | AgentVerdict::NotInstalled
+                | AgentVerdict::AtNextLogin
+                | AgentVerdict::Unmanaged,
+            )
+            | None => 0,
+        }
+    }
+}
+
+/// Installs wrapper and watchdog, or brings them up to date.
+pub(crate) fn install(settings: &Settings) -> Result<Done, Failure> {
+    let place = definition::place(settings).map_err(InstallError::from)?;
+    preflight::check(settings, &place).map_err(InstallError::from)?;
+    let directory = StateDir::prepare(&settings.state_dir)?;
+    let exe = env::current_exe().and_then(|exe| exe.canonicalize()).map_err(InstallError::Own)?;
+
+    let wrapper = installed::stable_wrapper(&settings.home);
+    let (leads_to, program_changed) =
+        program::put_in_place(&settings.home, &exe).map_err(InstallError::from)?;
+    let text = definition::text(settings, &wrapper).map_err(InstallError::from)?;
+    let definition_changed = put_definition(settings, &place, &text)?;
+    let changes = vec![
+        Change { what: "wrapper", path: wrapper.clone(), changed: program_changed },
+        Change { what: "watchdog", path: place.clone(), changed: definition_changed },
+    ];
+    record(&directory, settings, wrapper, leads_to, place)?;
+    let watchdog = ensure::run(settings, &Wish::for_watchdog());
+    Ok(Done { changes, watchdog: Some(watchdog) })
+}
+
+/// Writes down what is installed. From now on the agent sees to it that the watchdog runs.
+fn record(
+    directory: &StateDir,
+    settings: &Settings,
+    wrapper: PathBuf,
+    leads_to: PathBuf,
+    watchdog_definition: PathBuf,
+) -> Result<(), InstallError> {
+    let path = directory.installation();
+    let known = read::read::<Installation>(&path).present();
+    let installation = Installation {
+        format: FORMAT,
+        installed_at: known.as_ref().map_or_else(Timestamp::now, |known| known.installed_at),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wrapper,
+        leads_to,
+        watchdog_label: settings.watchdog_label.clone(),
+        watchdog_definition,
+    };
+    if known.as_ref() == Some(&installation) {
+        return Ok(());
+    }
+    let installation = Installation { installed_at: Timestamp::now(), ..installation };
+    Ok(atomic::replace(&path, &installation)?)
+}
+
+/// Writes the definition if it is not there yet; a job that has the same already is not touched.
+fn put_definition(settings: &Settings, place: &Path, text: &[u8]) -> Result<bool, InstallError> {
+    if fs::read(place).is_ok_and(|present| present == text) {
+        return Ok(false);
+    }
+    let failed =
+        |action| move |source| InstallError::File { action, path: place.to_owned(), source };
+    if let Some(folder) = place.parent() {
+        fs::create_dir_all(folder).map_err(failed("create the folder of"))?;
+    }
+    ensure::put_in_place(place, text).map_err(failed("write"))?;
+    if settings.service_manager == ServiceManager::Systemd {
+        ensure::enable_unit(settings, &settings.watchdog_label)
+            .map_err(|said| InstallError::StillLoaded { said })?;
+    }
+    Ok(true)
+}
+
+/// Takes watchdog and wrapper away. The journal stays.
+pub(crate) fn uninstall(settings: &Settings) -> Result<Done, Failure> {
+    let place = definition::place(settings).map_err(InstallError::from)?;
+    preflight::check(settings, &place).map_err(InstallError::from)?;
+    let directory = StateDir::prepare(&settings.state_dir)?;
+    if matches!(lock::look(&directory.switch_lock())?, LockState::Held(_)) {
+        return Err(InstallError::SwitchRuns.into());
+    }
+    // First: the agent brings back a watchdog that is installed.
+    let mut changes = vec![
+        remove_file("installation", directory.installation())?,
+        Change { what: "watchdog's job", path: place.clone(), changed: take_out(settings)? },
+        remove_file("watchdog", place)?,
+        remove_file("record of the watchdog", directory.watchdog_record())?,
+    ];
+    let wrapper = installed::stable_wrapper(&settings.home);
+    let was_there = program::remove(&settings.home).map_err(InstallError::from)?;
+    changes.push(Change { what: "wrapper", path: wrapper, changed: was_there });
+    Ok(Done { changes, watchdog: None })
+}
+
+fn take_out(settings: &Settings) -> Result<bool, InstallError> {
+    match ensure::take_out(settings, JobKind::Watchdog) {
+        Removed::WasNotThere => Ok(false),
+        Removed::Gone => Ok(true),
+        Removed::StillThere(said) => Err(InstallError::StillLoaded { said }),
+    }
+}
+
+fn remove_file(what: &'static str, path: PathBuf) -> Result<Change, InstallError> {
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(Change { what, path, changed: true }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Change { what, path, changed: false })
+        }
+        Err(source) => Err(InstallError::File { action: "remove", path, source }),
+    }
+}
+
+/// What was done, in words.
+pub(crate) fn told(done: &Done) -> String {
+    let changes = done.changes.iter().map(|change| {
+        let how = if change.changed { "changed" } else { "unchanged" };
+        format!("{how:<9}  {:<22} {}", change.what, change.path.display())
+    });
+    let watchdog = done.watchdog.iter().map(|reload| reload.explanation.clone());
+    changes.chain(watchdog).map(|line| line + "\n").collect()
+}
+
+impl From<InstallError> for Failure {
+    fn from(error: InstallError) -> Self {
+        let said = with_causes(&error);
+        match error {
+            InstallError::SwitchRuns => Self::Busy(said),
+            InstallError::Obstacle(_) | InstallError::Definition(_) => Self::CannotInstall(said),
+            InstallError::Program(_)
+            | InstallError::Own(_)
+            | InstallError::File { .. }
+            | InstallError::Record(_)
+            | InstallError::StillLoaded { .. } => Self::Installation(said),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The wrapper at its stable path, outside home-manager's profile: a link to what does not go away.
+//!
+//! From the Nix store it is a link to the store, with a root for the garbage collector. From anywhere else it is a copy
+//! under a name of its own, with a link to it. Either way an upgrade replaces a link in one step, and what runs from the
+//! one before keeps its file.
+
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nixfleet_protocol::{digest, installed, journal::atomic, state_dir::StateDirError};
+
+use crate::gc_root::{self, RootError};
+
+/// How long making the garbage collector's root may take.
+const ROOT_LIMIT: Duration = Duration::from_mins(1);
+
+/// The root's name beside the wrapper.
+const ROOT: &str = "nixfleet-switch.root";
+
+/// Begins the names of copies.
+const COPY_PREFIX: &str = "nixfleet-switch-";
+
+/// Why the wrapper is not at its stable path.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProgramError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] StateDirError),
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The garbage collector would remove it.
+    #[error("the wrapper cannot be kept from the garbage collector")]
+    Root(#[from] RootError),
+}
+
+/// Puts the program `exe` at its stable path. Says what that leads to now, and whether it did before.
+pub(super) fn put_in_place(home: &Path, exe: &Path) -> Result<(PathBuf, bool), ProgramError> {
+    let (folder, link) = (installed::stable_folder(home), installed::stable_wrapper(home));
+    if link.canonicalize().is_ok_and(|target| target == exe) {
+        return Ok((exe.to_owned(), false));
+    }
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ProgramError::File { action, path, source }
+    };
+    fs::DirBuilder::new().recursive(true).create(&folder).map_err(failed("create", &folder))?;
+    let target = if gc_root::store_path(exe).is_some() {
+        gc_root::keep(&folder.join(ROOT), exe, ROOT_LIMIT)?;
+        exe.to_owned()
+    } else {
+        copy(&folder, exe)?
+    };
+    if link.canonicalize().is_ok_and(|present| present == target) {
+        return Ok((target, false));
+    }
+    let before = link.canonicalize().ok();
+    replace_link(&link, &target).map_err(failed("replace", &link))?;
+    // What is left too much takes space and harms nothing; the next installation tries again.
+    let _ = remove_copies(&folder, &[Some(target.clone()), before]);
+    Ok((target, true))
+}
+
+/// Takes everything away from the stable path.
+pub(super) fn remove(home: &Path) -> Result<bool, ProgramError> {
+    let (folder, link) = (installed::stable_folder(home), installed::stable_wrapper(home));
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ProgramError::File { action, path, source }
+    };
+    let mut was_there = false;
+    for path in [link, folder.join(ROOT)] {
+        match fs::remove_file(&path) {
+            Ok(()) => was_there = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("remove", &path)(error)),
+        }
+    }
+    remove_copies(&folder, &[]).map_err(failed("clear", &folder))?;
+    Ok(was_there)
+}
+
+/// A copy whose name says what is in it.
+fn copy(folder: &Path, exe: &Path) -> Result<PathBuf, ProgramError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ProgramError::File { action, path, source }
+    };
+    let content = fs::read(exe).map_err(failed("read", exe))?;
+    let digest = digest::of(&content);
+    let path = folder.join(format!("{COPY_PREFIX}{}", &digest[..16.min(digest.len())]));
+    if digest::of_file(&path).is_some_and(|present| present == digest) {
+        return Ok(path);
+    }
+    atomic::replace_content(&path, "copy of the wrapper", &content)
+        .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
+    let executable = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(&path, executable).map_err(failed("make executable", &path))?;
+    Ok(path)
+}
+
+fn remove_copies(folder: &Path, but: &[Option<PathBuf>]) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let is_copy =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(COPY_PREFIX));
+        if is_copy && !but.iter().flatten().any(|kept| *kept == path) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a link in one step.
+fn replace_link(link: &Path, target: &Path) -> io::Result<()> {
+    let name = link.file_name().unwrap_or_default().to_string_lossy();
+    let next = link.with_file_name(format!(".{name}.{}.next", std::process::id()));
+    // What an earlier try of a process with this pid has left is of no use.
+    let _ = fs::remove_file(&next);
+    symlink(target, &next)?;
+    fs::rename(&next, link)?;
+    atomic::sync_directory_of(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_made_once_and_an_older_one_stays_for_who_runs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().canonicalize().unwrap();
+        let exe = home.join("build");
+        let install = |content: &str| {
+            fs::write(&exe, content).unwrap();
+            put_in_place(&home, &exe).unwrap()
+        };
+        let (first, changed) = install("one");
+        assert!(changed);
+        assert_eq!(fs::read_to_string(installed::stable_wrapper(&home)).unwrap(), "one");
+        assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(install("one"), (first.clone(), false));
+
+        let (second, changed) = install("two");
+        assert!(changed && first.exists());
+        assert_eq!(fs::read_to_string(installed::stable_wrapper(&home)).unwrap(), "two");
+        let (third, _) = install("three");
+        assert!(!first.exists() && second.exists() && third.exists());
+        // What is at the stable path already installs itself.
+        assert_eq!(put_in_place(&home, &third).unwrap(), (third.clone(), false));
+
+        assert!(remove(&home).unwrap());
+        assert_eq!(fs::read_dir(installed::stable_folder(&home)).unwrap().count(), 0);
+        assert!(!remove(&home).unwrap());
+    }
+}

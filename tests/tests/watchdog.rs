@@ -1,0 +1,151 @@
+//! Installing the watchdog, and what it does when nobody else can.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
+
+use std::{fs, process::Output, time::Duration};
+
+use nixfleet_protocol::journal::{
+    read,
+    records::{AgentVerdict, Healing, HealingCause, RunningProgram},
+};
+use nixfleet_tests::stage::{
+    dashboard::Dashboard,
+    mac::{LABEL, Mac, MacOptions},
+    processes, wait,
+};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const WATCHDOG: &str = "com.nixfleet.watchdog";
+
+struct Scene {
+    mac: Mac,
+    _dashboard: Dashboard,
+    _folder: TempDir,
+}
+
+impl Scene {
+    /// A Mac with agent and watchdog.
+    fn ready() -> (Self, RunningProgram) {
+        let folder = tempfile::tempdir().unwrap();
+        let dashboard = Dashboard::start(folder.path()).unwrap();
+        let mac = Mac::new(dashboard.url(), MacOptions::default()).unwrap();
+        let scene = Self { mac, _dashboard: dashboard, _folder: folder };
+        let agent = scene.mac.wait_for_agent().unwrap();
+        let installed = scene.switch(&["install"]);
+        assert!(installed.status.success(), "{installed:?}");
+        (scene, agent)
+    }
+
+    fn switch(&self, words: &[&str]) -> Output {
+        self.mac.folder.user_command("nixfleet-switch").args(words).output().unwrap()
+    }
+
+    fn watchdog(&self) -> Option<RunningProgram> {
+        let path = self.mac.folder.state_dir().join("watchdog.json");
+        read::read::<RunningProgram>(&path)
+            .present()
+            .filter(|record| record.process.is_alive().unwrap())
+    }
+
+    fn healings(&self) -> Vec<Healing> {
+        let journal = self.mac.folder.journal().unwrap();
+        let ids = journal.healing_ids().unwrap();
+        ids.into_iter().filter_map(|id| journal.healing(id).healing.present()).collect()
+    }
+
+    fn is_loaded(&self, label: &str) -> bool {
+        let target = format!("{}/{label}", self.mac.domain());
+        self.mac.launchctl(&["print", &target]).is_ok()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn an_agent_that_was_booted_out_by_hand_is_back_within_a_minute() {
+    let (scene, agent) = Scene::ready();
+    scene.mac.launchctl(&["bootout", &format!("{}/{LABEL}", scene.mac.domain())]).unwrap();
+    let next = scene.mac.wait_for_next_agent(&agent).unwrap();
+    let dark = scene.mac.dark_time(&agent, &next).unwrap();
+    assert!(dark < Duration::from_secs(40), "{dark:?}");
+    let healed =
+        wait::until("the healing is in the journal", wait::PATIENCE, || Ok(scene.healings().pop()))
+            .unwrap();
+    assert_eq!(healed.cause, HealingCause::AgentMissing);
+    assert_eq!(healed.reload.verdict, AgentVerdict::Back);
+    assert!(healed.missed_for_ms >= Some(9_000), "{healed:?}");
+}
+
+#[test]
+fn installing_again_changes_nothing_and_uninstalling_leaves_the_journal() {
+    let (scene, _agent) = Scene::ready();
+    let watchdog = scene.watchdog().unwrap();
+    let stable = scene.mac.folder.home().join(".local/state/nixfleet/bin/nixfleet-switch");
+    assert!(stable.exists() && scene.is_loaded(WATCHDOG));
+
+    let again = scene.switch(&["install", "--json"]);
+    let done: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(done["changes"][0]["changed"], false, "{done}");
+    assert_eq!(done["changes"][1]["changed"], false, "{done}");
+    assert_eq!(done["watchdog"]["verdict"], "healthy");
+    assert_eq!(scene.watchdog().unwrap().process, watchdog.process);
+
+    let removed = scene.switch(&["uninstall"]);
+    assert!(removed.status.success(), "{}", text(&removed));
+    assert!(!scene.is_loaded(WATCHDOG) && scene.is_loaded(LABEL));
+    assert!(!stable.exists());
+    assert_eq!(scene.watchdog(), None);
+    assert!(scene.mac.folder.state_dir().join("switches").is_dir());
+    assert!(scene.switch(&["uninstall"]).status.success());
+}
+
+#[test]
+fn an_installation_that_cannot_be_finished_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let dashboard = Dashboard::start(folder.path()).unwrap();
+    let mac = Mac::new(dashboard.url(), MacOptions::default()).unwrap();
+    let plist = mac.folder.home().join(format!("Library/LaunchAgents/{WATCHDOG}.plist"));
+    let other =
+        "<plist version=\"1.0\"><dict><key>Label</key><string>org.else</string></dict></plist>";
+    fs::write(&plist, other).unwrap();
+    let refused = mac.folder.user_command("nixfleet-switch").arg("install").output().unwrap();
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+    assert!(text(&refused).contains("org.else"), "{}", text(&refused));
+    assert_eq!(fs::read_to_string(&plist).unwrap(), other);
+    assert!(!mac.folder.home().join(".local/state/nixfleet/bin").exists());
+}
+
+#[test]
+fn a_watchdog_becomes_the_program_that_is_installed() {
+    let (scene, _agent) = Scene::ready();
+    let old = scene.watchdog().unwrap();
+    // Another file at the stable path, as an upgrade leaves it.
+    let stable = scene.mac.folder.home().join(".local/state/nixfleet/bin/nixfleet-switch");
+    let copy = scene.mac.folder.path("another-nixfleet-switch");
+    fs::copy(&stable, &copy).unwrap();
+    fs::remove_file(&stable).unwrap();
+    std::os::unix::fs::symlink(&copy, &stable).unwrap();
+    let new = wait::until("the watchdog is the other program", wait::PATIENCE, || {
+        Ok(scene.watchdog().filter(|record| record.exe != old.exe))
+    })
+    .unwrap();
+    assert_eq!(new.process, old.process, "it goes on under the same pid");
+}
+
+#[test]
+fn a_watchdog_that_is_killed_is_started_again() {
+    let (scene, _agent) = Scene::ready();
+    let old = scene.watchdog().unwrap();
+    processes::signal(old.process.pid, Signal::KILL);
+    wait::until("another watchdog runs", wait::PATIENCE, || {
+        Ok(scene.watchdog().filter(|record| record.process != old.process))
+    })
+    .unwrap();
+}
