@@ -1,6 +1,9 @@
 //! What `launchctl` answers: the exit codes, their texts, and who gets to see the real code.
 
-use super::domain::{Domain, ServiceTarget};
+use super::{
+    command::VerbName,
+    domain::{Domain, ServiceTarget},
+};
 
 /// The exit code of a call that cannot be understood.
 pub const USAGE: u8 = 64;
@@ -12,6 +15,29 @@ pub const NO_SUCH_SERVICE: u8 = 113;
 /// Added below a masked error.
 const RICHER_ERRORS: &str = "Try re-running the command as root for richer errors.";
 
+/// Codes that no rule of the simulation gives by itself, for faults.
+const OTHER_WORDS: [(u8, &str); 13] = [
+    (17, "File exists"),
+    (22, "Invalid argument"),
+    (107, "Malformed bundle"),
+    (108, "Invalid path"),
+    (112, "Could not find specified domain"),
+    (113, "Could not find specified service"),
+    (126, "Request type is no longer supported"),
+    (130, "The system encountered a condition where behavior was undefined"),
+    (139, "Service cannot presently execute"),
+    (144, "Requestor lacks required entitlement"),
+    (146, "Domain is in on-demand-only mode"),
+    (150, "Operation not permitted while System Integrity Protection is engaged"),
+    (155, "Refusing to execute/trust quarantined program/file"),
+];
+
+/// launchd's words for an exit code, as far as they are known.
+pub fn words(code: u8) -> &'static str {
+    let other = || OTHER_WORDS.iter().find(|(known, _)| *known == code).map(|(_, text)| *text);
+    Failure::from_code(code).map(Failure::text).or_else(other).unwrap_or("Unknown error")
+}
+
 /// The answer to one call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
@@ -21,6 +47,8 @@ pub struct Answer {
     pub stdout: String,
     /// What goes to standard error.
     pub stderr: String,
+    /// What `asuser` becomes; nothing else runs a program.
+    pub run: Vec<String>,
 }
 
 impl Answer {
@@ -55,6 +83,19 @@ impl Answer {
         Self::refused(seen.code(), stderr)
     }
 
+    /// The old verbs print an error and exit with 0 all the same.
+    pub fn legacy(verb: LegacyVerb, failure: Failure, caller: Privilege) -> Self {
+        // The path is looked at before launchd is asked, so everybody hears that it is not there.
+        let seen = if failure == Failure::NoSuchFile { failure } else { failure.seen_by(caller) };
+        let (what, instead) = verb.in_failures();
+        let mut stderr = format!("{what} failed: {}: {}\n", seen.code(), seen.text());
+        if seen == Failure::InputOutput && caller != Privilege::Root {
+            let hint = format!("Try running `launchctl {instead}` as root for richer errors.\n");
+            stderr.push_str(&hint);
+        }
+        Self { code: 0, stderr, ..Self::default() }
+    }
+
     /// The domain does not exist.
     pub fn no_such_domain(domain: Domain) -> Self {
         Self::refused(
@@ -73,6 +114,33 @@ impl Answer {
                 target.domain.description()
             ),
         )
+    }
+}
+
+/// The old verbs that hide their exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegacyVerb {
+    /// `load`.
+    Load,
+    /// `unload`.
+    Unload,
+}
+
+impl LegacyVerb {
+    /// The old verb, if it is one that hides its exit code.
+    pub fn of(verb: VerbName) -> Option<Self> {
+        [(VerbName::Load, Self::Load), (VerbName::Unload, Self::Unload)]
+            .into_iter()
+            .find(|(name, _)| *name == verb)
+            .map(|(_, old)| old)
+    }
+
+    /// The name in "... failed", and the verb that is recommended instead.
+    const fn in_failures(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Load => ("Load", "bootstrap"),
+            Self::Unload => ("Unload", "bootout"),
+        }
     }
 }
 
@@ -162,7 +230,7 @@ impl Failure {
             Self::InProgress => "Operation now in progress",
             Self::AlreadyInProgress => "Operation already in progress",
             Self::InvalidPropertyList => "Invalid property list",
-            Self::MissingLabel => "Missing service identifier",
+            Self::MissingLabel => "Invalid or missing service identifier",
             Self::MissingProgram => "Invalid or missing Program/ProgramArguments",
             Self::Disabled => "Service is disabled",
             Self::BadOwnership => "Path had bad ownership/permissions",
@@ -236,5 +304,24 @@ mod tests {
             assert_eq!(Failure::from_code(failure.code()), Some(failure));
         }
         assert_eq!(Failure::from_code(200), None);
+        assert_eq!(words(5), "Input/output error");
+        assert_eq!(words(146), "Domain is in on-demand-only mode");
+        assert_eq!(words(200), "Unknown error");
+    }
+
+    /// Chapter 2, "Legacy second lines"; exit 0 [C LifeOS#2068].
+    #[test]
+    fn the_old_verbs_exit_with_zero_whatever_they_say() {
+        let masked = Answer::legacy(LegacyVerb::Unload, Failure::WrongSession, Privilege::Owner);
+        assert_eq!(masked.code, 0);
+        assert_eq!(
+            masked.stderr,
+            "Unload failed: 5: Input/output error\n\
+             Try running `launchctl bootout` as root for richer errors.\n"
+        );
+        let missing = Answer::legacy(LegacyVerb::Load, Failure::NoSuchFile, Privilege::Owner);
+        assert_eq!(missing.stderr, "Load failed: 2: No such file or directory\n");
+        let root = Answer::legacy(LegacyVerb::Load, Failure::Disabled, Privilege::Root);
+        assert_eq!(root.stderr, "Load failed: 119: Service is disabled\n");
     }
 }

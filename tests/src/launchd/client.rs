@@ -7,14 +7,16 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io::{self, BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
+    os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
+
 use super::{
-    message::{CallRequest, Request, Response},
+    message::{CallRequest, CallerSession, Request, Response},
     server::SOCKET,
 };
 
@@ -22,6 +24,14 @@ use super::{
 pub const SOCKET_VARIABLE: &str = "NIXFLEET_SIM_LAUNCHD";
 /// The uid to claim instead of the real one, to play root or another user.
 pub const UID_VARIABLE: &str = "NIXFLEET_SIM_CALLER_UID";
+/// Where to sit: `aqua` or `background`, as over ssh. The old verbs act on the caller's session.
+pub const SESSION_VARIABLE: &str = "NIXFLEET_SIM_CALLER_SESSION";
+
+/// One piece of the noise before the output.
+const NOISE: &[u8] = b"\tnoise = 0123456789 0123456789 0123456789 0123456789 012345678\n";
+
+/// The exit code of a program that cannot be run.
+const CANNOT_RUN: u8 = 127;
 
 /// A little more than the simulation ever keeps a caller waiting.
 const LONGEST_CALL: Duration = Duration::from_mins(16);
@@ -85,17 +95,56 @@ fn call() -> Result<Response, ClientError> {
     let request = Request::Launchctl(CallRequest {
         argv: arguments.map(|word| word.to_string_lossy().into_owned()).collect(),
         uid: caller_uid(),
-        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        pid: getpid().as_raw_nonzero().get(),
         directory: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        session: env::var(SESSION_VARIABLE).ok().and_then(|word| CallerSession::parse(&word)),
     });
     ask(&socket, &request)
 }
 
 fn report(response: &Response) -> ExitCode {
+    if let Some(signal) = response.kill_caller {
+        kill(getppid(), signal);
+    }
+    if let Some(signal) = response.kill_self {
+        kill(Some(getpid()), signal);
+    }
     // A reader that went away early still gets the exit code.
+    let _ = make_noise(response.flood);
     let _ = io::stdout().write_all(response.stdout.as_bytes());
     let _ = io::stderr().write_all(response.stderr.as_bytes());
-    ExitCode::from(response.code)
+    match response.run.split_first() {
+        Some((program, arguments)) => become_program(program, arguments),
+        None => ExitCode::from(response.code),
+    }
+}
+
+fn kill(process: Option<Pid>, signal: i32) {
+    if let (Some(process), Some(signal)) = (process, Signal::from_named_raw(signal)) {
+        // One that is gone already is what was wanted.
+        let _ = kill_process(process, signal);
+    }
+}
+
+fn make_noise(bytes: u64) -> io::Result<()> {
+    let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut stdout = io::stdout().lock();
+    while left > 0 {
+        let piece = left.min(NOISE.len());
+        stdout.write_all(NOISE.get(..piece).unwrap_or(NOISE))?;
+        left -= piece;
+    }
+    stdout.flush()
+}
+
+/// `asuser`: the caller's uid stays, its session is now the user's.
+fn become_program(program: &str, arguments: &[String]) -> ExitCode {
+    let mut command = Command::new(program);
+    command.args(arguments).env(SESSION_VARIABLE, CallerSession::Aqua.word());
+    let error = command.exec();
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{program}: {error}");
+    ExitCode::from(CANNOT_RUN)
 }
 
 fn converse(socket: &Path, request: &Request) -> io::Result<String> {

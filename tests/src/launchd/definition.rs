@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use plist::{Dictionary, Value};
 use serde::Deserialize;
 
-use super::{answer::Failure, process_end::ProcessEnd};
+use super::{
+    answer::Failure,
+    keep_alive::{Conditions, KeepAlive},
+};
 
 /// Between two starts of one job at least this long passes, unless the plist says otherwise.
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(10);
@@ -22,13 +25,16 @@ pub const DEFAULT_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 const DEFAULT_SESSION: &str = "Aqua";
 
 /// Keys that may stand in a plist and change nothing that the simulation shows.
-const KEYS_WITHOUT_EFFECT: [&str; 8] = [
+///
+/// `StartCalendarInterval` is among them: a test says itself when that time has come.
+const KEYS_WITHOUT_EFFECT: [&str; 9] = [
     "AssociatedBundleIdentifiers",
     "LegacyTimers",
     "LowPriorityBackgroundIO",
     "LowPriorityIO",
     "Nice",
     "ProcessType",
+    "StartCalendarInterval",
     "SoftResourceLimits",
     "HardResourceLimits",
 ];
@@ -64,6 +70,8 @@ pub struct Definition {
     pub session_types: Option<Vec<String>>,
     /// `Disabled`: counts only while the override database says nothing.
     pub disabled: bool,
+    /// `StartInterval`.
+    pub start_interval: Option<Duration>,
 }
 
 impl Definition {
@@ -88,11 +96,6 @@ impl Definition {
         }
     }
 
-    /// A job that launchd starts by itself as soon as it is loaded.
-    pub fn starts_when_loaded(&self) -> bool {
-        self.run_at_load || self.keep_alive.wants_first_start()
-    }
-
     /// A job may be loaded into the screen session unless it limits itself to others.
     pub fn allows_gui(&self) -> bool {
         self.session_types
@@ -105,52 +108,6 @@ impl Definition {
         self.session_types
             .as_ref()
             .is_some_and(|types| types.iter().any(|name| name == "Background"))
-    }
-}
-
-/// When an ended job is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepAlive {
-    /// Never by itself.
-    Never,
-    /// Always.
-    Always,
-    /// When one of the conditions holds.
-    When(Conditions),
-}
-
-/// The conditions of a `KeepAlive` dictionary; they are OR-ed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct Conditions {
-    /// `true`: after exit code 0; `false`: after anything else.
-    pub successful_exit: Option<bool>,
-    /// `true`: after a crash signal; `false`: after anything else.
-    pub crashed: Option<bool>,
-}
-
-impl KeepAlive {
-    /// Whether a job that ended so is started again.
-    pub fn wants_restart(self, end: ProcessEnd) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::When(conditions) => {
-                conditions.successful_exit == Some(end.is_success())
-                    || conditions.crashed == Some(end.is_crash())
-            }
-        }
-    }
-
-    /// `SuccessfulExit` needs a first run to judge; "did not crash" is true of a job never run.
-    fn wants_first_start(self) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::When(conditions) => {
-                conditions.successful_exit.is_some() || conditions.crashed == Some(false)
-            }
-        }
     }
 }
 
@@ -203,6 +160,7 @@ struct RawDefinition {
     limit_load_to_session_type: Option<OneOrMany>,
     #[serde(default)]
     disabled: bool,
+    start_interval: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -232,7 +190,7 @@ impl RawDefinition {
             program: self.program,
             arguments,
             run_at_load: self.run_at_load,
-            keep_alive: keep_alive(self.keep_alive.as_ref()),
+            keep_alive: keep_alive(self.keep_alive),
             throttle: throttle(self.throttle_interval),
             exit_timeout: exit_timeout(self.exit_time_out),
             abandon_process_group: self.abandon_process_group,
@@ -242,6 +200,10 @@ impl RawDefinition {
             working_directory: self.working_directory,
             session_types: self.limit_load_to_session_type.map(OneOrMany::into_vec),
             disabled: self.disabled,
+            start_interval: self
+                .start_interval
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
         })
     }
 }
@@ -259,11 +221,11 @@ fn not_a_property_list(error: &plist::Error) -> DefinitionError {
     DefinitionError::NotAPropertyList { reason: error.to_string() }
 }
 
-fn keep_alive(raw: Option<&RawKeepAlive>) -> KeepAlive {
+fn keep_alive(raw: Option<RawKeepAlive>) -> KeepAlive {
     match raw {
         None | Some(RawKeepAlive::Flag(false)) => KeepAlive::Never,
         Some(RawKeepAlive::Flag(true)) => KeepAlive::Always,
-        Some(RawKeepAlive::When(conditions)) => KeepAlive::When(*conditions),
+        Some(RawKeepAlive::When(conditions)) => KeepAlive::When(conditions),
     }
 }
 
@@ -304,7 +266,6 @@ mod tests {
         let plain = job("");
         assert_eq!(plain.throttle, DEFAULT_THROTTLE);
         assert_eq!(plain.exit_timeout, Some(DEFAULT_EXIT_TIMEOUT));
-        assert!(!plain.starts_when_loaded());
         assert!(plain.allows_gui() && !plain.allows_background());
         assert_eq!(plain.executable(), "/bin/a");
     }
@@ -323,26 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn keep_alive_conditions() {
-        let (exit0, exit1) = (ProcessEnd::Exited(0), ProcessEnd::Exited(1));
-        let (killed, crashed) = (ProcessEnd::Signalled(9), ProcessEnd::Signalled(11));
-        let check = |keys: &str, expected: [bool; 5]| {
-            let definition = job(&format!("<key>KeepAlive</key>{keys}"));
-            let keep = definition.keep_alive;
-            let restarts = [exit0, exit1, killed, crashed].map(|end| keep.wants_restart(end));
-            assert_eq!(restarts[..], expected[..4], "{keys}");
-            assert_eq!(definition.starts_when_loaded(), expected[4], "first start, {keys}");
+    fn keep_alive_as_a_flag_and_as_a_dictionary() {
+        let keep = |value: &str| job(&format!("<key>KeepAlive</key>{value}")).keep_alive;
+        assert_eq!(keep("<true/>"), KeepAlive::Always);
+        assert_eq!(keep("<false/>"), KeepAlive::Never);
+        let keys = "<dict><key>SuccessfulExit</key><false/><key>OtherJobEnabled</key>\
+                    <dict><key>b</key><true/></dict></dict>";
+        let expected = Conditions {
+            successful_exit: Some(false),
+            other_job_enabled: [("b".to_owned(), true)].into(),
+            ..Conditions::default()
         };
-        check("<true/>", [true, true, true, true, true]);
-        check("<false/>", [false, false, false, false, false]);
-        check("<dict><key>SuccessfulExit</key><false/></dict>", [false, true, true, true, true]);
-        check("<dict><key>SuccessfulExit</key><true/></dict>", [true, false, false, false, true]);
-        check("<dict><key>Crashed</key><true/></dict>", [false, false, false, true, false]);
-        check("<dict><key>Crashed</key><false/></dict>", [true, true, true, false, true]);
-        check(
-            "<dict><key>SuccessfulExit</key><true/><key>Crashed</key><true/></dict>",
-            [true, false, false, true, true],
-        );
+        assert_eq!(keep(keys), KeepAlive::When(expected));
     }
 
     #[test]
@@ -367,8 +320,8 @@ mod tests {
             parse("<key>Label</key><string>a</string>").unwrap_err(),
             DefinitionError::NoProgram
         );
-        let error = parse(&format!("{JOB}<key>StartInterval</key><integer>5</integer>"));
-        assert!(error.unwrap_err().to_string().contains("StartInterval"));
+        let error = parse(&format!("{JOB}<key>WatchPaths</key><array/>"));
+        assert!(error.unwrap_err().to_string().contains("WatchPaths"));
         let torn = Definition::parse(b"<?xml version=\"1.0\"?><plist><dict>").unwrap_err();
         assert_eq!(torn.failure(), Failure::InvalidPropertyList);
         let conditions = "<key>KeepAlive</key><dict><key>PathState</key><dict/></dict>";

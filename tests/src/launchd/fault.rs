@@ -1,6 +1,8 @@
 //! Faults that a test injects. `faults.json` is a list of [`Fault`]s, written by the test in one
 //! atomic step and looked at for each call; a new file starts the counting anew.
 
+mod disguise;
+
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
@@ -11,10 +13,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::{Answer, Failure, Privilege},
+    answer::{Answer, Failure, LegacyVerb, Privilege, words},
     command::VerbName,
     control::Control,
+    message::Response,
 };
+
+pub use self::disguise::Disguise;
+
+/// `bootstrap` has words of its own for EEXIST.
+const ALREADY_BOOTSTRAPPED: u8 = 17;
 
 /// What goes wrong, and with which calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +63,15 @@ pub struct Fault {
     /// The standard error to give; if absent, launchd's text for the code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
+    /// What becomes of the true texts on their way to the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disguise: Option<Disguise>,
+    /// The number of a signal that ends `launchctl` itself, when all is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill_self: Option<i32>,
+    /// The number of a signal for the process that called `launchctl`, when all is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill_caller: Option<i32>,
 }
 
 /// Whether a call does what it is for.
@@ -94,6 +111,9 @@ impl Fault {
             code: None,
             output: None,
             stderr: None,
+            disguise: None,
+            kill_self: None,
+            kill_caller: None,
         }
     }
 
@@ -120,17 +140,44 @@ impl Fault {
         if self.hang == place { length } else { Duration::ZERO }
     }
 
-    /// What the caller gets, where the call itself would have given `real`.
-    pub fn answer(&self, real: Answer, caller: Privilege) -> Answer {
+    /// The same fault, from the call after so many on.
+    #[must_use]
+    pub fn skip(self, skip: u32) -> Self {
+        Self { skip, ..self }
+    }
+
+    /// The same fault, with the texts disguised.
+    #[must_use]
+    pub fn disguise(self, disguise: Disguise) -> Self {
+        Self { disguise: Some(disguise), ..self }
+    }
+
+    /// What the caller gets, where the call itself would have given `real`. `subject` is what the
+    /// call is about, as typed.
+    pub fn answer(&self, real: Answer, caller: Privilege, subject: &str) -> Answer {
         let given = match self.code {
             Some(0) => Answer::silent(),
-            Some(code) => self.failure(code, caller),
+            Some(code) => self.failure(code, caller, subject),
             None => real,
         };
-        Answer {
-            code: given.code,
+        let given = Answer {
             stdout: self.output.clone().unwrap_or(given.stdout),
             stderr: self.stderr.clone().unwrap_or(given.stderr),
+            ..given
+        };
+        match self.disguise {
+            Some(disguise) => disguise.over(given),
+            None => given,
+        }
+    }
+
+    /// What goes over the socket.
+    pub fn response(&self, answer: Answer) -> Response {
+        Response {
+            flood: self.disguise.map_or(0, Disguise::flood),
+            kill_self: self.kill_self,
+            kill_caller: self.kill_caller,
+            ..answer.into()
         }
     }
 
@@ -138,10 +185,17 @@ impl Fault {
         self.code.is_some() || self.output.is_some() || self.stderr.is_some()
     }
 
-    fn failure(&self, code: u8, caller: Privilege) -> Answer {
+    fn failure(&self, code: u8, caller: Privilege, subject: &str) -> Answer {
         // `kickstart` never explains itself.
         if self.verb == VerbName::Kickstart {
             return Answer::mute(code);
+        }
+        if (self.verb, code) == (VerbName::Bootstrap, ALREADY_BOOTSTRAPPED) {
+            return Answer::refused(code, format!("{subject}: service already bootstrapped\n"));
+        }
+        let legacy = LegacyVerb::of(self.verb);
+        if let (Some(verb), Some(failure)) = (legacy, Failure::from_code(code)) {
+            return Answer::legacy(verb, failure, caller);
         }
         let what = self.verb.in_failures();
         match Failure::from_code(code) {
@@ -150,7 +204,7 @@ impl Fault {
                 Answer::failed(what, failure, Privilege::Root)
             }
             Some(failure) => Answer::failed(what, failure, caller),
-            None => Answer::refused(code, format!("{what} failed: {code}: Unknown error\n")),
+            None => Answer::refused(code, format!("{what} failed: {code}: {}\n", words(code))),
         }
     }
 }
@@ -304,15 +358,15 @@ mod tests {
         let real = Answer::printed("real".to_owned());
         let hang = Fault { hang_seconds: 2.0, ..Fault::on(VerbName::Bootout) };
         assert_eq!(hang.work(), Work::Done);
-        assert_eq!(hang.answer(real.clone(), Privilege::Owner), real);
+        assert_eq!(hang.answer(real.clone(), Privilege::Owner, ""), real);
         assert_eq!(hang.hang_at(Hang::Before), Duration::from_secs(2));
 
         let eio = Fault::on(VerbName::Bootstrap).code(5);
         assert_eq!(eio.work(), Work::Skipped);
-        let answer = eio.answer(real.clone(), Privilege::Owner);
+        let answer = eio.answer(real.clone(), Privilege::Owner, "");
         assert!(answer.stderr.starts_with("Bootstrap failed: 5: Input/output error\n"));
 
-        let disabled = Fault::on(VerbName::Bootstrap).code(119).answer(real, Privilege::Owner);
+        let disabled = Fault::on(VerbName::Bootstrap).code(119).answer(real, Privilege::Owner, "");
         assert_eq!(disabled.code, 119);
     }
 

@@ -15,6 +15,7 @@ use std::{
 
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 
 use super::{
     client::{self, ClientError},
@@ -62,7 +63,8 @@ pub struct Options {
 }
 
 /// The user's session when launchd starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Session {
     /// Logged in at the screen; nothing was loaded.
     Gui,

@@ -15,6 +15,7 @@ pub mod definition;
 pub mod domain;
 pub mod fault;
 mod handle;
+pub mod keep_alive;
 pub mod message;
 pub mod moment;
 pub mod plist_file;
@@ -23,7 +24,7 @@ pub mod record;
 pub mod server;
 pub mod state;
 
-pub use control::Control;
-pub use fault::Fault;
+pub use control::{Control, Verdict};
+pub use fault::{Disguise, Fault};
 pub use handle::{LaunchdSim, LaunchdSimError, Options, Programs, Session};
 pub use record::{Call, JobEvent, JobRecord, Record};

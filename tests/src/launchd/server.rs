@@ -4,10 +4,12 @@
 //! send it an `Input`. Files in the directory: `socket`, `calls.jsonl` and `disabled.UID.json`
 //! are written here, `faults.json` by the test, `tmp` by the jobs.
 
+mod clock;
 mod driver;
 mod listener;
 mod override_file;
 mod process;
+mod relatives;
 
 use std::{
     collections::BTreeSet,
@@ -30,6 +32,7 @@ use signal_hook::{
 use self::{
     driver::Driver,
     process::{JobEnvironment, Processes},
+    relatives::Relatives,
 };
 use super::{
     domain::Domain,
@@ -147,6 +150,11 @@ enum ServerError {
 
 /// The program.
 pub fn main() -> ExitCode {
+    if let Some(error) = process::become_held_program() {
+        // Nobody is left to tell if standard error is gone.
+        let _ = writeln!(io::stderr(), "launchd-sim: {error}");
+        return ExitCode::from(process::CANNOT_RUN);
+    }
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -171,6 +179,7 @@ fn run(arguments: &Arguments) -> Result<(), ServerError> {
     let mut driver = Driver::new(driver::Parts {
         launchd: Launchd::new(arguments.settings(), overrides, domains(session, uid)),
         processes: Processes::new(arguments.job_environment(temporary), sender.clone()),
+        relatives: Relatives::beside(&arguments.dir),
         log,
         faults: FaultBook::new(arguments.dir.join(FAULTS)),
         directory: arguments.dir.clone(),

@@ -5,7 +5,12 @@ mod calls;
 mod drain;
 mod effects;
 mod job;
+mod legacy;
+mod mood;
 mod print;
+mod reach;
+mod registry;
+mod session;
 mod start_waiter;
 
 use std::{
@@ -16,21 +21,23 @@ use std::{
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use self::job::{Fate, Job};
+use self::job::{Due, Job};
 use super::{
-    answer::{Failure, Privilege},
+    answer::Privilege,
     command::Command,
-    definition::Definition,
+    control::Verdict,
     domain::{Domain, ServiceTarget},
+    keep_alive::KeepAlive,
+    message::CallerSession,
     moment::Moment,
     plist_file::LoadedPlist,
     process_end::ProcessEnd,
-    record::JobEvent,
 };
 
 pub use self::{
     effects::{Effect, Effects, GroupFate},
     job::SpawnReason,
+    mood::Mood,
 };
 
 /// When launchd itself ends, a job that ignores SIGTERM is killed after this long.
@@ -47,6 +54,15 @@ pub struct Settings {
     pub kickstart_signal: Signal,
     /// Between the wish to start a job and its start.
     pub spawn_delay: Duration,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Who {
+    /// What it may do and see.
+    pub privilege: Privilege,
+    /// Where it sits; `None`: at the screen if there is a session, else in the background.
+    pub session: Option<CallerSession>,
 }
 
 /// Names one call until it is answered.
@@ -74,7 +90,7 @@ pub enum Event {
         /// To answer it by.
         call: CallId,
         /// Who calls.
-        caller: Privilege,
+        caller: Who,
         /// What is wanted.
         command: Command,
         /// The plists that the call names, read.
@@ -108,8 +124,8 @@ pub enum Event {
     },
     /// The user logs out.
     LoggedOut,
-    /// The on-demand count changed.
-    OnDemandCount(u32),
+    /// What launchd may start by itself has changed.
+    Mood(Mood),
     /// Somebody changed the override database.
     Overridden {
         /// For which label.
@@ -117,8 +133,26 @@ pub enum Event {
         /// To what.
         to: Override,
     },
+    /// Background Items or code signing think otherwise of a label.
+    Judged {
+        /// Which label.
+        label: String,
+        /// What becomes of it.
+        verdict: Verdict,
+    },
+    /// The time of a job's `StartCalendarInterval` has come.
+    CalendarDue(ServiceTarget),
+    /// What a job in the penalty box waits for.
+    SetupEvent(ServiceTarget),
     /// launchd throws a job out.
     ThrownOut(ServiceTarget),
+    /// The machine slept. The clock stood still meanwhile.
+    Woke {
+        /// For how long.
+        slept: Duration,
+    },
+    /// The machine starts anew, with these domains.
+    RebootRequested(BTreeSet<Domain>),
     /// launchd is to end.
     ShutdownRequested,
     /// A deadline may have passed.
@@ -131,7 +165,8 @@ pub struct Launchd {
     settings: Settings,
     domains: BTreeMap<Domain, DomainState>,
     overrides: Overrides,
-    on_demand_count: u32,
+    verdicts: BTreeMap<String, Verdict>,
+    moods: mood::Moods,
     running: Running,
 }
 
@@ -148,22 +183,26 @@ enum DomainLife {
     TearingDown,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Running {
     Up,
     Ending,
+    Rebooting(BTreeSet<Domain>),
     Ended,
 }
 
 impl Launchd {
     /// A launchd with these domains and no job. The system's domain always exists.
     pub fn new(settings: Settings, overrides: Overrides, domains: BTreeSet<Domain>) -> Self {
-        let domains = domains
-            .into_iter()
-            .chain([Domain::System])
-            .map(|domain| (domain, DomainState::default()))
-            .collect();
-        Self { settings, domains, overrides, on_demand_count: 0, running: Running::Up }
+        let domains = session::domains(domains);
+        Self {
+            settings,
+            domains,
+            overrides,
+            verdicts: BTreeMap::new(),
+            moods: mood::Moods::default(),
+            running: Running::Up,
+        }
     }
 
     /// Takes note of what happened and says what to do now, in this order.
@@ -184,11 +223,18 @@ impl Launchd {
             Event::LoggedOut => {
                 self.tear_down(Domain::Gui(self.settings.uid), now, &mut out);
             }
-            Event::OnDemandCount(count) => self.set_on_demand_count(count, now),
+            Event::Mood(mood) => self.set_mood(mood, now),
             Event::Overridden { label, to } => self.set_override(label, to, &mut out),
+            Event::Judged { label, verdict } => {
+                self.verdicts.insert(label, verdict);
+            }
+            Event::CalendarDue(target) => self.start_by_demand(&target, now, &mut out),
+            Event::SetupEvent(target) => self.set_up(&target, now, &mut out),
             Event::ThrownOut(target) => {
                 self.change_job(&target, &mut out, Job::throw_out);
             }
+            Event::Woke { slept } => self.woke(slept, now),
+            Event::RebootRequested(domains) => self.reboot(domains, now, &mut out),
             Event::ShutdownRequested => self.shut_down(now, &mut out),
             Event::Tick => {}
         }
@@ -222,31 +268,6 @@ impl Launchd {
         self.jobs().find(|job| job.pid() == Some(pid)).map(|job| job.target.clone())
     }
 
-    /// Runs `change` on a registered job and forgets the job if that is what came of it.
-    fn change_job(
-        &mut self,
-        target: &ServiceTarget,
-        out: &mut Effects,
-        change: impl FnOnce(&mut Job, &mut Effects) -> Fate,
-    ) {
-        let Some(job) = self.job_mut(target) else { return };
-        match change(job, out) {
-            Fate::Kept => {}
-            Fate::Removed => self.forget(target, out),
-        }
-    }
-
-    fn forget(&mut self, target: &ServiceTarget, out: &mut Effects) {
-        let removed = self
-            .domains
-            .get_mut(&target.domain)
-            .and_then(|domain| domain.jobs.remove(&target.label));
-        if let Some(job) = removed {
-            job.answer_those_who_waited(out);
-            out.record(target, JobEvent::Removed);
-        }
-    }
-
     fn spawned(&mut self, target: &ServiceTarget, pid: Pid, now: Moment, out: &mut Effects) {
         let leaving = self
             .domains
@@ -259,6 +280,35 @@ impl Launchd {
         }
         if leaving {
             self.change_job(target, out, |job, out| job.stop_for_removal(now, None, out));
+        } else if self.verdict(&target.label) == Verdict::KilledAfterSpawn {
+            self.change_job(target, out, Job::throw_out);
+        }
+    }
+
+    fn verdict(&self, label: &str) -> Verdict {
+        self.verdicts.get(label).copied().unwrap_or_default()
+    }
+
+    /// Whether what a job's `KeepAlive` says of other jobs is so.
+    fn other_job(&self, target: &ServiceTarget) -> bool {
+        let registered = self.domains.get(&target.domain).map(|domain| &domain.jobs);
+        let is_registered =
+            |label: &str| registered.is_some_and(|labels| labels.contains_key(label));
+        self.job(target).is_some_and(|job| job.definition.keep_alive.other_job(is_registered))
+    }
+
+    /// Jobs without a process whose `KeepAlive` looks at other jobs.
+    fn start_for_others(&mut self, now: Moment, out: &mut Effects) {
+        let looking: Vec<_> = self
+            .jobs()
+            .filter(|job| job.is_idle() && looks_at_others(&job.definition.keep_alive))
+            .map(|job| job.target.clone())
+            .collect();
+        for target in looking {
+            let (start, other_job) = (self.start_policy(target.domain), self.other_job(&target));
+            if let Some(job) = self.job_mut(&target) {
+                job.start_for_others(other_job, start, now, out);
+            }
         }
     }
 
@@ -266,96 +316,9 @@ impl Launchd {
         let Some(target) = self.job_with_pid(pid) else {
             return out.push(Effect::Reap { pid, group: GroupFate::Terminated });
         };
-        let start = self.start_policy();
-        self.change_job(&target, out, |job, out| job.exited(end, start, now, out));
-    }
-
-    /// What a job needs to know of launchd to schedule its own start.
-    fn start_policy(&self) -> job::StartPolicy {
-        job::StartPolicy {
-            delay: self.settings.spawn_delay,
-            on_demand_only: self.on_demand_count > 0,
-        }
-    }
-
-    fn register(
-        &mut self,
-        domain: Domain,
-        plist: LoadedPlist,
-        now: Moment,
-        out: &mut Effects,
-    ) -> Result<(), Failure> {
-        let definition = match plist.job {
-            Ok(definition) => definition,
-            Err(error) => {
-                let label = plist.path.display().to_string();
-                let failure = error.failure();
-                out.record(
-                    &ServiceTarget { domain, label },
-                    JobEvent::Refused { reason: error.to_string() },
-                );
-                return Err(failure);
-            }
-        };
-        let target = ServiceTarget { domain, label: definition.label.clone() };
-        if let Err(failure) = self.may_register(&target, &definition) {
-            out.record(&target, JobEvent::Refused { reason: failure.text().to_owned() });
-            return Err(failure);
-        }
-        out.record(&target, JobEvent::Registered);
-        let mut job = Job::new(target.clone(), plist.path, definition);
-        job.loaded(self.start_policy(), now, out);
-        self.domains.entry(domain).or_default().jobs.insert(target.label, job);
-        Ok(())
-    }
-
-    fn may_register(&self, target: &ServiceTarget, definition: &Definition) -> Result<(), Failure> {
-        if self.is_registered(target) {
-            return Err(Failure::AlreadyInProgress);
-        }
-        let session_fits = match target.domain {
-            Domain::System => false,
-            Domain::User(_) => definition.allows_background(),
-            Domain::Gui(_) => definition.allows_gui(),
-        };
-        if !session_fits {
-            return Err(Failure::WrongSession);
-        }
-        let disabled = match self.overrides.get(&target.label) {
-            Some(Override::Disabled) => true,
-            Some(Override::Enabled) => false,
-            None => definition.disabled,
-        };
-        if disabled { Err(Failure::Disabled) } else { Ok(()) }
-    }
-
-    fn logged_in(&mut self, plists: Vec<LoadedPlist>, now: Moment, out: &mut Effects) {
-        let gui = Domain::Gui(self.settings.uid);
-        let domain = self.domains.entry(gui).or_default();
-        domain.life = DomainLife::Active;
-        for plist in plists {
-            // A refusal is in the record; the scan goes on with the next plist, as at a login.
-            let _refused = self.register(gui, plist, now, out);
-        }
-    }
-
-    fn tear_down(&mut self, domain: Domain, now: Moment, out: &mut Effects) {
-        let Some(state) = self.domains.get_mut(&domain) else { return };
-        state.life = DomainLife::TearingDown;
-        let targets: Vec<_> = state.jobs.values().map(|job| job.target.clone()).collect();
-        for target in targets {
-            self.change_job(&target, out, |job, out| job.stop_for_removal(now, None, out));
-        }
-    }
-
-    fn set_on_demand_count(&mut self, count: u32, now: Moment) {
-        self.on_demand_count = count;
-        let start = self.start_policy();
-        for domain in self.domains.values_mut() {
-            for job in domain.jobs.values_mut() {
-                job.release_pended(start, now);
-            }
-        }
+        let start = self.start_policy(target.domain);
+        let other_job = self.other_job(&target);
+        self.change_job(&target, out, |job, out| job.exited(end, other_job, start, now, out));
     }
 
     fn set_override(&mut self, label: String, to: Override, out: &mut Effects) {
@@ -363,38 +326,26 @@ impl Launchd {
         out.push(Effect::KeepOverrides(self.overrides.clone()));
     }
 
-    fn shut_down(&mut self, now: Moment, out: &mut Effects) {
-        if self.running != Running::Up {
-            return;
-        }
-        self.running = Running::Ending;
-        let domains: Vec<_> = self.domains.keys().copied().collect();
-        for domain in domains {
-            self.tear_down(domain, now, out);
-        }
-        let kill_at = now.plus(SHUTDOWN_GRACE);
-        for domain in self.domains.values_mut() {
-            for job in domain.jobs.values_mut() {
-                job.kill_no_later_than(kill_at);
-            }
-        }
-    }
-
     /// Does what is due, and lets empty domains go.
     fn settle(&mut self, now: Moment, out: &mut Effects) {
-        for domain in self.domains.values_mut() {
+        self.start_for_others(now, out);
+        let Self { domains, verdicts, settings, moods, .. } = self;
+        for (name, domain) in domains.iter_mut() {
+            let policy = moods.start_policy(*name, settings);
             for job in domain.jobs.values_mut() {
-                job.do_what_is_due(now, out);
+                let verdict = verdicts.get(&job.target.label).copied().unwrap_or_default();
+                job.do_what_is_due(Due { policy, verdict, now }, out);
             }
         }
         self.domains.retain(|name, domain| {
             *name == Domain::System || domain.life == DomainLife::Active || !domain.jobs.is_empty()
         });
-        if self.running == Running::Ending && self.jobs().next().is_none() {
-            self.running = Running::Ended;
-            out.push(Effect::End);
-        }
+        self.end_when_empty(out);
     }
+}
+
+fn looks_at_others(keep_alive: &KeepAlive) -> bool {
+    keep_alive.other_jobs().next().is_some()
 }
 
 #[cfg(test)]

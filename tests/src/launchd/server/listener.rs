@@ -64,8 +64,8 @@ fn converse(stream: &UnixStream, sender: &Sender<Input>) -> io::Result<()> {
         },
         Err(error) => Response {
             code: MALFORMED,
-            stdout: String::new(),
             stderr: format!("launchd-sim: the request cannot be understood: {error}\n"),
+            ..Response::default()
         },
     };
     let mut bytes = serde_json::to_vec(&response)?;

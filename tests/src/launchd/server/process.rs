@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    env,
     fs::{self, File, OpenOptions},
     io,
     os::unix::process::CommandExt,
@@ -20,10 +21,16 @@ use rustix::{
 
 use super::{Input, ServerError, spawn_thread};
 use crate::launchd::{
+    command::Launch,
     definition::{DEFAULT_PATH, Definition},
     process_end::ProcessEnd,
     state::GroupFate,
 };
+
+/// The first argument of a program that is to be held.
+const HOLD: &str = "hold-until-continued";
+/// The exit code of a held program that cannot be executed.
+pub(super) const CANNOT_RUN: u8 = 127;
 
 /// What every job finds in its environment, besides its own variables.
 #[derive(Debug)]
@@ -72,10 +79,15 @@ impl Processes {
     }
 
     /// Starts a job's process as leader of its own group.
-    pub(super) fn spawn(&mut self, definition: &Definition) -> Result<Pid, SpawnError> {
-        let mut child = command(definition, &self.environment)?.spawn().map_err(|source| {
-            SpawnError::Program { program: definition.executable().to_owned(), source }
-        })?;
+    pub(super) fn spawn(
+        &mut self,
+        definition: &Definition,
+        launch: Launch,
+    ) -> Result<Pid, SpawnError> {
+        let mut child =
+            command(definition, &self.environment, launch)?.spawn().map_err(|source| {
+                SpawnError::Program { program: definition.executable().to_owned(), source }
+            })?;
         let raw = child.id();
         let Some(pid) = i32::try_from(raw).ok().and_then(Pid::from_raw) else {
             return Err(SpawnError::Pid { pid: raw });
@@ -96,6 +108,21 @@ impl Processes {
         if self.children.contains_key(&pid) {
             // It may have ended meanwhile, which is what most signals are for.
             let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Signals the groups of all jobs.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for group in self.children.keys().chain(&self.orphaned_groups) {
+            // An empty group needs no signal.
+            let _ = kill_process_group(*group, signal);
+        }
+    }
+
+    /// Kills what is left of the groups of jobs that have ended.
+    pub(super) fn end_groups(&mut self) {
+        for group in self.orphaned_groups.drain(..) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 
@@ -129,16 +156,24 @@ impl Drop for Processes {
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = child.wait();
         }
-        for group in self.orphaned_groups.drain(..) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        self.end_groups();
     }
 }
 
-fn command(definition: &Definition, environment: &JobEnvironment) -> Result<Command, SpawnError> {
-    let mut command = Command::new(definition.executable());
+fn command(
+    definition: &Definition,
+    environment: &JobEnvironment,
+    launch: Launch,
+) -> Result<Command, SpawnError> {
+    let mut command = match launch {
+        Launch::Running => Command::new(definition.executable()),
+        Launch::Suspended => held_program(definition.executable())?,
+    };
     if let Some((name, arguments)) = definition.arguments.split_first() {
-        command.arg0(name).args(arguments);
+        match launch {
+            Launch::Running => command.arg0(name).args(arguments),
+            Launch::Suspended => command.arg(name).args(arguments),
+        };
     }
     command
         .env_clear()
@@ -149,6 +184,30 @@ fn command(definition: &Definition, environment: &JobEnvironment) -> Result<Comm
         .stderr(output(definition.stderr_path.as_deref())?)
         .process_group(0);
     Ok(command)
+}
+
+/// Our own program, which stops itself and becomes the real one when it is continued.
+fn held_program(program: &str) -> Result<Command, SpawnError> {
+    // As for one that is started at once: a program that is not there is noticed now.
+    let own = fs::metadata(program)
+        .and_then(|_| env::current_exe())
+        .map_err(|source| SpawnError::Program { program: program.to_owned(), source })?;
+    let mut command = Command::new(own);
+    command.args([HOLD, program]);
+    Ok(command)
+}
+
+/// Plays the part of a held program, if that is what we were started for. Returns only if the
+/// real program cannot be executed.
+pub(super) fn become_held_program() -> Option<io::Error> {
+    let mut words = env::args_os().skip(1);
+    if words.next()? != HOLD {
+        return None;
+    }
+    let (program, name) = (words.next()?, words.next()?);
+    // A signal to oneself arrives before the call returns.
+    let _ = kill_process(rustix::process::getpid(), Signal::STOP);
+    Some(Command::new(program).arg0(name).args(words).exec())
 }
 
 fn variables(

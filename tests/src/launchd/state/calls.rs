@@ -5,15 +5,17 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::{
-    CallId, Domain, DomainLife, Effect, Effects, Launchd, Override,
+    CallId, Domain, Effect, Effects, Launchd, Override, Who,
     drain::{GivesUp, RemovalWaiter},
     job::{Fate, Job, JobState},
     print,
+    reach::{Caller, Unreachable},
+    registry::Way,
     start_waiter::StartWaiter,
 };
 use crate::launchd::{
     answer::{Answer, Failure, Privilege},
-    command::{Command, Patience, Report, VerbName, WhenRunning},
+    command::{Command, Launch, Patience, Report, VerbName, WhenRunning},
     domain::ServiceTarget,
     moment::Moment,
     plist_file::LoadedPlist,
@@ -24,31 +26,25 @@ const LAST_MACOS_WITH_IN_PROGRESS: u32 = 11;
 /// That moment.
 const IN_PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
-/// A call while it is handled.
+/// The flags of `kickstart`.
 #[derive(Debug, Clone, Copy)]
-struct Caller {
-    call: CallId,
-    privilege: Privilege,
-}
-
-/// Why a domain cannot be used.
-#[derive(Debug, Clone, Copy)]
-enum Unreachable {
-    NotPermitted,
-    Absent,
+struct Kickstart {
+    running: WhenRunning,
+    report: Report,
+    launch: Launch,
 }
 
 impl Launchd {
     pub(super) fn called(
         &mut self,
         call: CallId,
-        privilege: Privilege,
+        who: Who,
         command: Command,
         plists: Vec<LoadedPlist>,
         now: Moment,
         out: &mut Effects,
     ) {
-        let caller = Caller { call, privilege };
+        let caller = Caller { call, privilege: who.privilege, session: who.session };
         let answer = match command {
             Command::Bootstrap { domain, .. } => self.bootstrap(caller, domain, plists, now, out),
             Command::Bootout { target, patience } => {
@@ -58,8 +54,9 @@ impl Launchd {
                 return self.bootout_plist(caller, domain, plists, now, out);
             }
             Command::BootoutDomain(domain) => self.bootout_domain(caller, domain, now, out),
-            Command::Kickstart { target, running, report } => {
-                return self.kickstart(caller, &target, running, report, now, out);
+            Command::Kickstart { target, running, report, launch } => {
+                let wish = Kickstart { running, report, launch };
+                return self.kickstart(caller, &target, wish, now, out);
             }
             Command::Kill { signal, target } => self.kill(caller, signal, &target, out),
             Command::PrintDomain(domain) => self.print_domain(caller, domain),
@@ -67,9 +64,16 @@ impl Launchd {
             Command::PrintDisabled(domain) => self.print_disabled(caller, domain),
             Command::Enable(target) => self.set(caller, target, Override::Enabled, out),
             Command::Disable(target) => self.set(caller, target, Override::Disabled, out),
-            Command::List => Answer::printed(print::list(self.jobs_of_callers_domain())),
-            Command::ListLabel(label) => self.list_label(&label),
-            Command::Managername => Answer::printed(format!("{}\n", self.session_name())),
+            Command::List => Answer::printed(print::list(self.jobs_of_callers_domain(caller))),
+            Command::ListLabel(label) => self.list_label(caller, &label),
+            Command::Load { options, .. } => self.load(caller, options, plists, now, out),
+            Command::Unload { options, .. } => self.unload(caller, options, plists, now, out),
+            Command::Remove(label) => self.remove(caller, label, now, out),
+            Command::Start(label) => self.start(caller, label, now, out),
+            Command::Stop(label) => self.stop(caller, label, now, out),
+            Command::Submit(definition) => self.submit(caller, *definition, now, out),
+            Command::Asuser { uid, words } => self.run_as_user(caller, uid, words),
+            Command::Managername => Answer::printed(format!("{}\n", self.session_name(caller))),
             Command::Manageruid => Answer::printed(format!("{}\n", self.settings.uid)),
             Command::Version => Answer::printed(print::version(&self.settings)),
         };
@@ -84,34 +88,30 @@ impl Launchd {
         now: Moment,
         out: &mut Effects,
     ) -> Answer {
-        const WHAT: &str = VerbName::Bootstrap.in_failures();
+        let what = VerbName::Bootstrap.in_failures();
         if let Err(failure) = self.changeable(caller, domain) {
-            return Answer::failed(WHAT, failure, caller.privilege);
+            return Answer::failed(what, failure, caller.privilege);
         }
         let several = plists.len() > 1;
         let mut failures = Vec::new();
         for plist in plists {
             let path = plist.path.clone();
-            if let Err(failure) = self.register(domain, plist, now, out) {
+            if let Err(failure) = self.register(domain, plist, Way::ByHand, now, out) {
                 failures.push((path, failure));
             }
         }
         match failures.as_slice() {
             [] => Answer::silent(),
-            [(_, failure)] if !several => Answer::failed(WHAT, *failure, caller.privilege),
+            [(_, failure)] if !several => Answer::failed(what, *failure, caller.privilege),
             _ => {
                 let lines: Vec<_> = failures
                     .iter()
                     .map(|(path, failure)| {
                         let text = failure.seen_by(caller.privilege).text();
-                        format!(
-                            "{}: {text}
-",
-                            path.display()
-                        )
+                        format!("{}: {text}\n", path.display())
                     })
                     .collect();
-                let answer = Answer::failed(WHAT, Failure::Multiple, caller.privilege);
+                let answer = Answer::failed(what, Failure::Multiple, caller.privilege);
                 Answer { stderr: lines.concat() + &answer.stderr, ..answer }
             }
         }
@@ -185,24 +185,23 @@ impl Launchd {
         &mut self,
         caller: Caller,
         target: &ServiceTarget,
-        running: WhenRunning,
-        report: Report,
+        wish: Kickstart,
         now: Moment,
         out: &mut Effects,
     ) {
         if let Err(answer) = self.found(caller, target, VerbName::Kickstart) {
             return out.reply(caller.call, answer);
         }
-        let policy = self.start_policy();
+        let policy = self.start_policy(target.domain);
         let signal = self.settings.kickstart_signal;
-        let waiter = StartWaiter { call: caller.call, report };
+        let waiter = StartWaiter { call: caller.call, report: wish.report };
         self.change_job(target, out, |job, out| {
-            match (&job.state, running) {
+            match (&job.state, wish.running) {
                 (JobState::Running { .. }, WhenRunning::Restart) => {
                     job.restart(waiter, signal, now, out);
                 }
                 (_, WhenRunning::Keep | WhenRunning::Restart) => {
-                    job.demand_start(waiter, policy, now, out);
+                    job.demand_start(waiter, wish.launch, policy, now, out);
                 }
             }
             Fate::Kept
@@ -236,7 +235,8 @@ impl Launchd {
             Err(Unreachable::Absent) => Answer::no_such_domain(domain),
             Ok(()) => {
                 let jobs = self.jobs().filter(|job| job.target.domain == domain);
-                Answer::printed(print::domain(domain, self.on_demand_count, jobs))
+                let count = self.moods.on_demand_count(domain);
+                Answer::printed(print::domain(domain, count, jobs))
             }
         }
     }
@@ -279,104 +279,6 @@ impl Launchd {
         self.overrides.insert(target.label, to);
         out.push(Effect::KeepOverrides(self.overrides.clone()));
         Answer::silent()
-    }
-
-    fn list_label(&self, label: &str) -> Answer {
-        let target = ServiceTarget { domain: self.callers_domain(), label: label.to_owned() };
-        self.job(&target).map_or_else(
-            || {
-                let code = crate::launchd::answer::NO_SUCH_SERVICE;
-                Answer::refused(
-                    code,
-                    format!("Could not find service \"{label}\" in domain for port\n"),
-                )
-            },
-            |job| Answer::printed(print::list_job(job)),
-        )
-    }
-
-    fn jobs_of_callers_domain(&self) -> impl Iterator<Item = &Job> {
-        let domain = self.callers_domain();
-        self.jobs().filter(move |job| job.target.domain == domain)
-    }
-
-    /// The old verbs act on the caller's own session.
-    fn callers_domain(&self) -> Domain {
-        let gui = Domain::Gui(self.settings.uid);
-        if self.domains.contains_key(&gui) { gui } else { Domain::User(self.settings.uid) }
-    }
-
-    fn session_name(&self) -> &'static str {
-        match self.callers_domain() {
-            Domain::System => "System",
-            Domain::User(_) => "Background",
-            Domain::Gui(_) => "Aqua",
-        }
-    }
-
-    fn readable(&self, caller: Caller, domain: Domain) -> Result<(), Unreachable> {
-        let own = domain.uid().is_none_or(|uid| uid == self.settings.uid);
-        match (caller.privilege, own) {
-            (Privilege::Root | Privilege::Owner, true) => {}
-            (Privilege::Root, false) => return Err(Unreachable::Absent),
-            (Privilege::Stranger, true) if domain == Domain::System => {}
-            (Privilege::Owner, false) | (Privilege::Stranger, _) => {
-                return Err(Unreachable::NotPermitted);
-            }
-        }
-        self.domains.contains_key(&domain).then_some(()).ok_or(Unreachable::Absent)
-    }
-
-    fn changeable(&self, caller: Caller, domain: Domain) -> Result<(), Failure> {
-        if domain == Domain::System && caller.privilege != Privilege::Root {
-            return Err(Failure::NotPermitted);
-        }
-        match self.readable(caller, domain) {
-            Err(Unreachable::NotPermitted) => return Err(Failure::NotPermitted),
-            Err(Unreachable::Absent) => return Err(Failure::UnsupportedAction),
-            Ok(()) => {}
-        }
-        match self.domains.get(&domain).map(|state| state.life) {
-            Some(DomainLife::TearingDown) => Err(Failure::TearingDown),
-            Some(DomainLife::Active) | None => Ok(()),
-        }
-    }
-
-    fn stoppable(
-        &self,
-        caller: Caller,
-        target: &ServiceTarget,
-        patience: Patience,
-    ) -> Result<(), Failure> {
-        self.changeable(caller, target.domain)?;
-        let job = self.job(target).ok_or(Failure::NoSuchProcess)?;
-        match (&job.state, patience) {
-            (JobState::Spawning { .. }, _) => Err(Failure::AlreadyInProgress),
-            (JobState::Draining(drain), Patience::AtOnce) if drain.ends_in_removal() => {
-                Err(Failure::AlreadyInProgress)
-            }
-            (
-                JobState::NotRunning
-                | JobState::Pended(_)
-                | JobState::PenaltyBox
-                | JobState::SpawnScheduled { .. }
-                | JobState::Running { .. }
-                | JobState::Draining(_),
-                _,
-            ) => Ok(()),
-        }
-    }
-
-    fn found(&self, caller: Caller, target: &ServiceTarget, verb: VerbName) -> Result<(), Answer> {
-        match self.readable(caller, target.domain) {
-            Err(Unreachable::NotPermitted) => {
-                let what = verb.in_failures();
-                Err(Answer::failed(what, Failure::NotPermitted, caller.privilege))
-            }
-            Err(Unreachable::Absent) => Err(Answer::no_such_domain(target.domain)),
-            Ok(()) if self.is_registered(target) => Ok(()),
-            Ok(()) => Err(Answer::no_such_service(target)),
-        }
     }
 }
 

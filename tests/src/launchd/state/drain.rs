@@ -30,6 +30,8 @@ pub(super) enum AfterDrain {
     Remove(Vec<RemovalWaiter>),
     /// It is started again.
     Restart(Vec<StartWaiter>),
+    /// Whatever `KeepAlive` wants.
+    GoOn,
 }
 
 /// A call that is answered when the label is gone, or with "in progress" at a deadline.
@@ -57,7 +59,7 @@ impl Drain {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let waiters = match &self.then {
             AfterDrain::Remove(waiters) => waiters.as_slice(),
-            AfterDrain::Restart(_) => &[],
+            AfterDrain::Restart(_) | AfterDrain::GoOn => &[],
         };
         let given_up = waiters.iter().filter_map(|waiter| Some(waiter.gives_up.as_ref()?.at));
         let kill = match self.stage {
@@ -73,7 +75,7 @@ impl Drain {
         }
         match &mut self.then {
             AfterDrain::Remove(waiters) => waiters.extend(waiter),
-            AfterDrain::Restart(_) => {
+            AfterDrain::Restart(_) | AfterDrain::GoOn => {
                 self.then = AfterDrain::Remove(waiter.into_iter().collect());
             }
         }
@@ -83,13 +85,13 @@ impl Drain {
     pub(super) fn ends_in_removal(&self) -> bool {
         match self.then {
             AfterDrain::Remove(_) => true,
-            AfterDrain::Restart(_) => false,
+            AfterDrain::Restart(_) | AfterDrain::GoOn => false,
         }
     }
 
     pub(super) fn take_start_waiters(&mut self) -> Vec<StartWaiter> {
         match &mut self.then {
-            AfterDrain::Remove(_) => Vec::new(),
+            AfterDrain::Remove(_) | AfterDrain::GoOn => Vec::new(),
             AfterDrain::Restart(waiters) => std::mem::take(waiters),
         }
     }

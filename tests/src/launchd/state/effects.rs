@@ -6,7 +6,8 @@ use rustix::process::{Pid, Signal};
 
 use super::{CallId, Overrides};
 use crate::launchd::{
-    answer::Answer, definition::Definition, domain::ServiceTarget, record::JobEvent,
+    answer::Answer, command::Launch, definition::Definition, domain::ServiceTarget,
+    record::JobEvent,
 };
 
 /// One thing to do.
@@ -25,6 +26,8 @@ pub enum Effect {
         target: ServiceTarget,
         /// What to run.
         definition: Arc<Definition>,
+        /// How.
+        launch: Launch,
     },
     /// Signal a job's main process.
     Signal {
@@ -49,6 +52,8 @@ pub enum Effect {
     },
     /// Write the override database.
     KeepOverrides(Overrides),
+    /// All jobs of the time before the reboot are gone: nothing of theirs may be left.
+    Booted,
     /// Nothing is left to wait for: end.
     End,
 }

@@ -1,21 +1,31 @@
 //! One job from its registration to its removal.
 //!
-//! A wish to start it is either a demand (`kickstart`) or launchd's own: *speculative* after
-//! loading, *inefficient* after an end. Only launchd's own wishes can be pended.
+//! A wish to start it is either a demand (`kickstart`, the calendar) or launchd's own:
+//! *speculative* after loading, *inefficient* after an end, *interval* by its timer. Only
+//! launchd's own wishes can be pended.
+
+mod start;
+mod stop;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 use super::{
     Effect, Effects, GroupFate,
-    drain::{AfterDrain, Drain, DrainStage, RemovalWaiter},
+    drain::{AfterDrain, Drain},
     start_waiter::StartWaiter,
 };
 use crate::launchd::{
-    answer::Answer, definition::Definition, domain::ServiceTarget, moment::Moment,
-    process_end::ProcessEnd, record::JobEvent,
+    answer::Answer, command::Launch, control::Verdict, definition::Definition,
+    domain::ServiceTarget, keep_alive::Situation, moment::Moment, process_end::ProcessEnd,
+    record::JobEvent,
 };
+
+/// What a job in the penalty box is told when somebody wants to start it.
+const IN_PENALTY_BOX: &str = "cannot spawn: service is in penalty box";
+/// What Background Items say to a spawn.
+const SPAWN_REFUSED: &str = "spawn refused by Background Items: 161";
 
 /// A registered job.
 #[derive(Debug)]
@@ -28,6 +38,10 @@ pub(super) struct Job {
     pub(super) last_reason: Option<SpawnReason>,
     pub(super) last_end: LastEnd,
     last_start: Option<Moment>,
+    crashes_in_a_row: u32,
+    interval_due: Option<Moment>,
+    launch: Launch,
+    demanded: bool,
 }
 
 /// Where a job stands.
@@ -56,6 +70,8 @@ pub enum SpawnReason {
     Speculative,
     /// `KeepAlive` after an end.
     Inefficient,
+    /// `StartInterval`.
+    Interval,
     /// Somebody asked for it.
     Demand,
 }
@@ -75,6 +91,14 @@ pub(super) struct StartPolicy {
     pub(super) on_demand_only: bool,
 }
 
+/// A look at what is due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    pub(super) policy: StartPolicy,
+    pub(super) verdict: Verdict,
+    pub(super) now: Moment,
+}
+
 /// What becomes of a job after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -88,13 +112,14 @@ impl SpawnReason {
         match self {
             Self::Speculative => "speculative",
             Self::Inefficient => "inefficient",
+            Self::Interval => "interval",
             Self::Demand => "non-ipc demand",
         }
     }
 
     const fn can_be_pended(self) -> bool {
         match self {
-            Self::Speculative | Self::Inefficient => true,
+            Self::Speculative | Self::Inefficient | Self::Interval => true,
             Self::Demand => false,
         }
     }
@@ -111,6 +136,10 @@ impl Job {
             last_reason: None,
             last_end: LastEnd::NeverExited,
             last_start: None,
+            crashes_in_a_row: 0,
+            interval_due: None,
+            launch: Launch::Running,
+            demanded: false,
         }
     }
 
@@ -126,9 +155,14 @@ impl Job {
         }
     }
 
+    /// Nothing runs and nothing is planned.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state, JobState::NotRunning)
+    }
+
     /// When the job wants to be looked at again.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        match &self.state {
+        let state = match &self.state {
             JobState::SpawnScheduled { at, .. } => Some(*at),
             JobState::Draining(drain) => drain.deadline(),
             JobState::NotRunning
@@ -136,114 +170,22 @@ impl Job {
             | JobState::PenaltyBox
             | JobState::Spawning { .. }
             | JobState::Running { .. } => None,
-        }
+        };
+        state.into_iter().chain(self.interval_due).min()
     }
 
     /// Right after registration.
-    pub(super) fn loaded(&mut self, policy: StartPolicy, now: Moment, out: &mut Effects) {
-        if self.definition.starts_when_loaded() {
-            self.want_start(SpawnReason::Speculative, Vec::new(), policy, now, out);
-        }
-    }
-
-    /// `kickstart` on a job without a process.
-    pub(super) fn demand_start(
+    pub(super) fn loaded(
         &mut self,
-        waiter: StartWaiter,
+        other_job: bool,
         policy: StartPolicy,
         now: Moment,
         out: &mut Effects,
     ) {
-        match &mut self.state {
-            JobState::NotRunning | JobState::Pended(_) => {
-                self.want_start(SpawnReason::Demand, vec![waiter], policy, now, out);
-            }
-            // A throttled start stays throttled: a demand does not bypass it.
-            JobState::SpawnScheduled { at, waiters, .. } => {
-                let at = *at;
-                waiters.extend(waiter.unless_kept_waiting(at, policy, now, out));
-            }
-            JobState::Spawning { waiters } => waiters.push(waiter),
-            JobState::Running { pid } => waiter.answer_started(*pid, out),
-            JobState::PenaltyBox => out.reply(waiter.call, Answer::silent()),
-            JobState::Draining(_) => waiter.answer_busy(out),
+        self.interval_due = self.definition.start_interval.map(|interval| now.plus(interval));
+        if self.definition.run_at_load || self.is_kept_alive(None, other_job) {
+            self.want_start(SpawnReason::Speculative, Vec::new(), policy, now, out);
         }
-    }
-
-    /// `kickstart -k` on a running job; the other states treat it as a plain demand.
-    pub(super) fn restart(
-        &mut self,
-        waiter: StartWaiter,
-        signal: Signal,
-        now: Moment,
-        out: &mut Effects,
-    ) {
-        let JobState::Running { pid } = self.state else {
-            return waiter.answer_busy(out);
-        };
-        out.signal(&self.target, pid, signal);
-        self.state = JobState::Draining(Drain {
-            pid,
-            kill_at: self.kill_at(now),
-            stage: DrainStage::after(signal),
-            then: AfterDrain::Restart(vec![waiter]),
-        });
-    }
-
-    /// SIGTERM now; the label stays until the process has ended.
-    pub(super) fn stop_for_removal(
-        &mut self,
-        now: Moment,
-        waiter: Option<RemovalWaiter>,
-        out: &mut Effects,
-    ) -> Fate {
-        let kill_at = self.kill_at(now);
-        match &mut self.state {
-            JobState::NotRunning
-            | JobState::Pended(_)
-            | JobState::PenaltyBox
-            | JobState::SpawnScheduled { .. } => {
-                if let Some(waiter) = waiter {
-                    out.reply(waiter.call, Answer::silent());
-                }
-                Fate::Removed
-            }
-            // Whoever hears of the start stops it; see `Launchd::spawned`.
-            JobState::Spawning { .. } => Fate::Kept,
-            JobState::Running { pid } => {
-                let pid = *pid;
-                out.signal(&self.target, pid, Signal::TERM);
-                self.state = JobState::Draining(Drain {
-                    pid,
-                    kill_at,
-                    stage: DrainStage::Terminated,
-                    then: AfterDrain::Remove(waiter.into_iter().collect()),
-                });
-                Fate::Kept
-            }
-            JobState::Draining(drain) => {
-                drain.remove_afterwards(waiter, out);
-                Fate::Kept
-            }
-        }
-    }
-
-    /// launchd wants it gone: SIGKILL, and the label with it.
-    pub(super) fn throw_out(&mut self, out: &mut Effects) -> Fate {
-        let Some(pid) = self.pid() else { return Fate::Removed };
-        out.signal(&self.target, pid, Signal::KILL);
-        if let JobState::Draining(drain) = &mut self.state {
-            drain.remove_afterwards(None, out);
-            drain.stage = DrainStage::Killed;
-        } else {
-            self.state = JobState::Draining(Drain {
-                pid,
-                kill_at: None,
-                stage: DrainStage::Killed,
-                then: AfterDrain::Remove(Vec::new()),
-            });
-        }
-        Fate::Kept
     }
 
     pub(super) fn spawned(&mut self, pid: Pid, now: Moment, out: &mut Effects) {
@@ -270,12 +212,14 @@ impl Job {
     pub(super) fn exited(
         &mut self,
         end: ProcessEnd,
+        other_job: bool,
         policy: StartPolicy,
         now: Moment,
         out: &mut Effects,
     ) -> Fate {
         let Some(pid) = self.pid() else { return Fate::Kept };
         self.last_end = LastEnd::Ended(end);
+        self.count_crash(end, now);
         self.reap(pid, end, out);
         match std::mem::replace(&mut self.state, JobState::NotRunning) {
             JobState::Draining(Drain { then: AfterDrain::Remove(waiters), .. }) => {
@@ -287,13 +231,14 @@ impl Job {
             JobState::Draining(Drain { then: AfterDrain::Restart(waiters), .. }) => {
                 self.want_start(SpawnReason::Demand, waiters, policy, now, out);
             }
-            JobState::NotRunning
+            JobState::Draining(Drain { then: AfterDrain::GoOn, .. })
+            | JobState::NotRunning
             | JobState::Pended(_)
             | JobState::PenaltyBox
             | JobState::SpawnScheduled { .. }
             | JobState::Spawning { .. }
             | JobState::Running { .. } => {
-                if self.definition.keep_alive.wants_restart(end) {
+                if self.is_kept_alive(Some(end), other_job) {
                     self.want_start(SpawnReason::Inefficient, Vec::new(), policy, now, out);
                 }
             }
@@ -301,35 +246,11 @@ impl Job {
         Fate::Kept
     }
 
-    /// The on-demand-only mode may be over.
-    pub(super) fn release_pended(&mut self, policy: StartPolicy, now: Moment) {
-        if policy.on_demand_only {
-            return;
-        }
-        if let JobState::Pended(reason) = self.state {
-            self.schedule(reason, Vec::new(), policy, now);
-        }
-    }
-
-    /// Brings SIGKILL forward.
-    pub(super) fn kill_no_later_than(&mut self, latest: Moment) {
-        if let JobState::Draining(drain) = &mut self.state {
-            drain.kill_at = Some(drain.kill_at.map_or(latest, |at| at.min(latest)));
-        }
-    }
-
-    pub(super) fn do_what_is_due(&mut self, now: Moment, out: &mut Effects) {
+    pub(super) fn do_what_is_due(&mut self, due: Due, out: &mut Effects) {
+        self.fire_interval(due, out);
         match &mut self.state {
-            JobState::SpawnScheduled { at, reason, waiters } if *at <= now => {
-                self.last_reason = Some(*reason);
-                let waiters = std::mem::take(waiters);
-                self.state = JobState::Spawning { waiters };
-                out.push(Effect::Spawn {
-                    target: self.target.clone(),
-                    definition: Arc::clone(&self.definition),
-                });
-            }
-            JobState::Draining(drain) => drain.do_what_is_due(&self.target, now, out),
+            JobState::SpawnScheduled { at, .. } if *at <= due.now => self.spawn(due.verdict, out),
+            JobState::Draining(drain) => drain.do_what_is_due(&self.target, due.now, out),
             JobState::NotRunning
             | JobState::Pended(_)
             | JobState::PenaltyBox
@@ -346,46 +267,26 @@ impl Job {
         }
     }
 
-    fn want_start(
-        &mut self,
-        reason: SpawnReason,
-        waiters: Vec<StartWaiter>,
-        policy: StartPolicy,
-        now: Moment,
-        out: &mut Effects,
-    ) {
-        if policy.on_demand_only && reason.can_be_pended() {
-            out.record(&self.target, JobEvent::Pended { reason: reason.word().to_owned() });
-            self.state = JobState::Pended(reason);
-            return;
+    fn is_kept_alive(&self, last_end: Option<ProcessEnd>, other_job: bool) -> bool {
+        let situation = Situation { last_end, demanded: self.demanded, other_job };
+        self.definition.keep_alive.wants_start(situation)
+    }
+
+    fn spawn(&mut self, verdict: Verdict, out: &mut Effects) {
+        let JobState::SpawnScheduled { reason, waiters, .. } = &mut self.state else { return };
+        self.last_reason = Some(*reason);
+        let waiters = std::mem::take(waiters);
+        self.state = JobState::Spawning { waiters };
+        match verdict {
+            Verdict::SpawnRefused => self.spawn_failed(SPAWN_REFUSED.to_owned(), out),
+            Verdict::Allowed | Verdict::NotAtLogin | Verdict::KilledAfterSpawn => {
+                out.push(Effect::Spawn {
+                    target: self.target.clone(),
+                    definition: Arc::clone(&self.definition),
+                    launch: std::mem::replace(&mut self.launch, Launch::Running),
+                });
+            }
         }
-        let at = self.earliest_start(policy, now);
-        let waiters = waiters
-            .into_iter()
-            .filter_map(|waiter| waiter.unless_kept_waiting(at, policy, now, out))
-            .collect();
-        self.schedule(reason, waiters, policy, now);
-    }
-
-    fn schedule(
-        &mut self,
-        reason: SpawnReason,
-        waiters: Vec<StartWaiter>,
-        policy: StartPolicy,
-        now: Moment,
-    ) {
-        let at = self.earliest_start(policy, now);
-        self.state = JobState::SpawnScheduled { at, reason, waiters };
-    }
-
-    /// The throttle counts from the start of the previous run.
-    fn earliest_start(&self, policy: StartPolicy, now: Moment) -> Moment {
-        let soon = now.plus(policy.delay);
-        self.last_start.map_or(soon, |start| soon.max(start.plus(self.definition.throttle)))
-    }
-
-    fn kill_at(&self, now: Moment) -> Option<Moment> {
-        self.definition.exit_timeout.map(|timeout| now.plus(timeout))
     }
 
     fn reap(&self, pid: Pid, end: ProcessEnd, out: &mut Effects) {

@@ -9,8 +9,9 @@ use super::{
     job::{Job, JobState, LastEnd, SpawnReason},
 };
 use crate::launchd::{
-    definition::{DEFAULT_PATH, DEFAULT_THROTTLE, Definition, KeepAlive},
+    definition::{DEFAULT_PATH, DEFAULT_THROTTLE, Definition},
     domain::Domain,
+    keep_alive::KeepAlive,
     process_end::ProcessEnd,
 };
 
@@ -28,14 +29,15 @@ pub(super) fn service(job: &Job) -> String {
     text.line(0, &format!("{} = {{", job.target));
     text.line(1, &format!("active count = {}", u8::from(job.pid().is_some())));
     text.line(1, &format!("path = {}", job.path.display()));
-    text.line(1, "type = LaunchAgent");
+    let kind = if job.path.is_absolute() { "LaunchAgent" } else { "Submitted" };
+    text.line(1, &format!("type = {kind}"));
     text.line(1, &format!("state = {}", state_word(job)));
     text.blank();
     program(&mut text, definition);
     environment(&mut text, job);
     text.line(1, &format!("domain = {} [{ASID}]", job.target.domain));
     text.line(1, &format!("asid = {ASID}"));
-    timing(&mut text, definition);
+    timing(&mut text, job);
     history(&mut text, job);
     coalitions(&mut text, job);
     text.line(1, "spawn type = daemon (3)");
@@ -45,6 +47,9 @@ pub(super) fn service(job: &Job) -> String {
     text.line(1, "jetsamproperties category = daemon");
     text.line(1, "jetsam thread limit = 32");
     text.line(1, "cpumon = default");
+    // Ends like the job's own state, and says something else while the job drains.
+    let job_state = if job.pid().is_some() { "running" } else { "exited" };
+    text.line(1, &format!("job state = {job_state}"));
     text.blank();
     text.line(1, &format!("properties = {}", properties(definition)));
     text.line(0, "}");
@@ -213,11 +218,12 @@ fn environment(text: &mut Text, job: &Job) {
     text.blank();
 }
 
-fn timing(text: &mut Text, definition: &Definition) {
-    let throttle = definition.throttle.as_secs();
-    text.line(1, &format!("minimum runtime = {throttle}"));
-    if definition.throttle != DEFAULT_THROTTLE {
-        text.line(1, &format!("base minimum runtime = {throttle}"));
+/// The minimum runtime is the pause that is in force, the base what the plist wants.
+fn timing(text: &mut Text, job: &Job) {
+    let definition = &job.definition;
+    text.line(1, &format!("minimum runtime = {}", job.pause().as_secs()));
+    if definition.throttle != DEFAULT_THROTTLE || job.pause() != definition.throttle {
+        text.line(1, &format!("base minimum runtime = {}", definition.throttle.as_secs()));
     }
     let exit_timeout = definition.exit_timeout.map_or(0, |timeout| timeout.as_secs());
     text.line(1, &format!("exit timeout = {exit_timeout}"));

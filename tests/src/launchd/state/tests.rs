@@ -1,9 +1,15 @@
 //! Transcripts: events in, effects out, at times that the test names.
 
+mod legacy;
+mod pauses;
+mod pending;
+mod sessions;
+mod texts;
+
 use std::{path::PathBuf, time::Duration};
 
 use super::*;
-use crate::launchd::answer::Answer;
+use crate::launchd::{answer::Answer, definition::Definition, record::JobEvent};
 
 const UID: u32 = 501;
 const LABEL: &str = "com.example.job";
@@ -49,7 +55,10 @@ impl World {
         let call = CallId(self.next_call);
         self.next_call += 1;
         match Command::parse(&argv, self.launchd.settings.macos) {
-            Ok(command) => self.event(Event::Called { call, caller, command, plists }),
+            Ok(command) => {
+                let caller = Who { privilege: caller, session: None };
+                self.event(Event::Called { call, caller, command, plists })
+            }
             Err(answer) => {
                 self.log.push(reply(&answer));
                 self
@@ -74,6 +83,18 @@ impl World {
         self.event(Event::Tick)
     }
 
+    fn crash(&mut self, pid: i32) -> &mut Self {
+        let end = ProcessEnd::Signalled(Signal::SEGV.as_raw());
+        self.event(Event::Exited { pid: Pid::from_raw(pid).unwrap(), end })
+    }
+
+    /// What `print` says of a field, at one tab.
+    fn field(&self, name: &str) -> Option<String> {
+        let text = print::service(self.launchd.job(&target())?);
+        let prefix = format!("\t{name} = ");
+        text.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
+    }
+
     fn exit(&mut self, pid: i32, code: i32) -> &mut Self {
         self.event(Event::Exited {
             pid: Pid::from_raw(pid).unwrap(),
@@ -94,6 +115,14 @@ impl World {
         let line = text.lines().find(|line| line.starts_with("\tstate = ")).unwrap();
         line.trim_start_matches("\tstate = ").to_owned()
     }
+}
+
+fn target() -> ServiceTarget {
+    ServiceTarget { domain: Domain::Gui(UID), label: LABEL.to_owned() }
+}
+
+fn plist(keys: &str) -> LoadedPlist {
+    LoadedPlist { path: PathBuf::from("/job.plist"), job: Ok(job(keys)) }
 }
 
 fn job(keys: &str) -> Definition {
@@ -128,6 +157,7 @@ fn words(effect: &Effect) -> String {
             JobEvent::Removed => "removed".to_owned(),
         },
         Effect::KeepOverrides(_) => "overrides kept".to_owned(),
+        Effect::Booted => "booted".to_owned(),
         Effect::End => "end".to_owned(),
     }
 }
@@ -267,14 +297,14 @@ fn kickstart_with_k_restarts_and_answers_after_the_new_start() {
 #[test]
 fn only_a_demand_starts_a_job_in_on_demand_only_mode() {
     let mut world = World::new(15);
-    world.event(Event::OnDemandCount(1));
+    world.event(Event::Mood(Mood::OnDemandCount(1)));
     world.bootstrap(KEEP_ALIVE).gives(&["registered", "pended speculative", "reply 0"]);
     assert_eq!(world.state(), "not running");
     world.at(600.0).gives(&[]);
     world.call(KICKSTART).gives(&["spawn", "spawned 100", "reply 0"]);
     world.at(700.0).exit(100, 1);
     world.gives(&["exit code 1", "noted group", "reap 100 Terminated", "pended inefficient"]);
-    world.event(Event::OnDemandCount(0)).gives(&["spawn", "spawned 101"]);
+    world.event(Event::Mood(Mood::OnDemandCount(0))).gives(&["spawn", "spawned 101"]);
 }
 
 #[test]
@@ -286,7 +316,7 @@ fn a_program_that_cannot_be_executed_is_not_tried_again() {
     world.gives(&["spawn failed"]);
     let text = print::service(world.launchd.job(&target).unwrap());
     assert!(text.contains("\n\tlast exit code = 78: EX_CONFIG\n"), "{text}");
-    world.call(KICKSTART).gives(&["reply 0"]);
+    world.call(KICKSTART).gives(&["spawn failed", "reply 0"]);
     world.call(BOOTOUT).gives(&["removed", "reply 0"]);
 }
 
@@ -356,31 +386,4 @@ fn a_job_thrown_out_while_it_drains_still_answers_who_waits() {
     world.exit(100, 0);
     let end = ["exit code 0", "noted group", "reap 100 Terminated", "reply 0", "removed"];
     world.gives(&end);
-}
-
-#[test]
-fn print_has_the_fields_at_one_tab_and_decoys_below() {
-    let mut world = World::new(15);
-    world.bootstrap("<key>ThrottleInterval</key><integer>3</integer><key>RunAtLoad</key><true/>");
-    let target = ServiceTarget { domain: Domain::Gui(UID), label: LABEL.to_owned() };
-    let text = print::service(world.launchd.job(&target).unwrap());
-    let one_tab = |name: &str| {
-        let prefix = format!("\t{name} = ");
-        let values: Vec<_> =
-            text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())).collect();
-        assert_eq!(values.len(), 1, "{name} in {text}");
-        values[0].to_owned()
-    };
-    assert_eq!(one_tab("state"), "running");
-    assert_eq!(one_tab("pid"), "100");
-    assert_eq!(one_tab("path"), "/job.plist");
-    assert_eq!(one_tab("program"), "/bin/job");
-    assert_eq!(one_tab("runs"), "1");
-    assert_eq!(one_tab("exit timeout"), "5");
-    assert_eq!(one_tab("minimum runtime"), "3");
-    assert_eq!(one_tab("last exit code"), "(never exited)");
-    assert_eq!(one_tab("properties"), "runatload");
-    assert!(text.contains("\n\t\tstate = active\n") && text.contains("\n\t\tpid = "));
-    assert!(text.starts_with("gui/501/com.example.job = {\n\tactive count = 1\n"));
-    assert!(text.ends_with("\n}\n"));
 }
