@@ -32,6 +32,9 @@ pub(crate) const MAX_COMMANDS_KEPT: i64 = 2000;
 /// How many switches of a host are kept.
 pub(crate) const MAX_SWITCHES_KEPT: i64 = 500;
 
+/// How many healings of a host are kept.
+pub(crate) const MAX_HEALINGS_KEPT: i64 = 200;
+
 /// How much output of one switch is kept, in bytes.
 pub(crate) const MAX_OUTPUT_KEPT: u64 = 64 * 1024 * 1024;
 

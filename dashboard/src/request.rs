@@ -12,7 +12,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use nixfleet_protocol::{
-    journal::records::SwitchId,
+    journal::records::{HealingId, SwitchId},
     wire::fields::{CommandId, HostId},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -32,6 +32,7 @@ pub(crate) struct PathNames {
     host: Option<String>,
     command: Option<String>,
     switch: Option<String>,
+    healing: Option<String>,
 }
 
 impl PathNames {
@@ -49,6 +50,11 @@ impl PathNames {
     pub(crate) fn switch(&self) -> Result<SwitchId, ApiError> {
         parse(self.switch.as_ref()).ok_or(ApiError::UnknownSwitch)
     }
+
+    /// The healing. A name that is no id is no path that there is.
+    pub(crate) fn healing(&self) -> Result<HealingId, ApiError> {
+        parse(self.healing.as_ref()).ok_or(ApiError::NoSuchPath)
+    }
 }
 
 fn parse<T: std::str::FromStr>(text: Option<&String>) -> Option<T> {
@@ -59,7 +65,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathNames {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let mut names = Self { host: None, command: None, switch: None };
+        let mut names = Self { host: None, command: None, switch: None, healing: None };
         // A path that is not UTF-8 names nothing.
         if let Ok(params) = RawPathParams::from_request_parts(parts, state).await {
             for (key, value) in &params {
@@ -67,6 +73,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathNames {
                     "host" => &mut names.host,
                     "command" => &mut names.command,
                     "switch" => &mut names.switch,
+                    "healing" => &mut names.healing,
                     _ => continue,
                 };
                 *slot = Some(value.to_owned());

@@ -80,6 +80,8 @@ fn router(dashboard: Shared) -> Router {
             put(agent_v2::report_switch).get(operator::switch),
         )
         .route("/api/hosts/{host}/switches/{switch}/output", output)
+        .route("/api/hosts/{host}/healings", get(operator::healings))
+        .route("/api/hosts/{host}/healings/{healing}", put(agent_v2::report_healing))
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

@@ -9,16 +9,19 @@
 //! | `GET /api/hosts/{host}/switches?limit=N` | its switches, newest first |
 //! | `GET /api/hosts/{host}/switches/{switch}` | one switch |
 //! | `GET /api/hosts/{host}/switches/{switch}/output?offset=N` | its output as it came |
+//! | `GET /api/hosts/{host}/healings?limit=N` | what was healed there without a switch, newest first |
 //! | `POST /api/hosts/{host}/agent-token` | gives the host a new token of its own; the old one is void |
 //!
 //! Times are RFC 3339 in UTC. A command's `status` is `queued`, `acknowledged` (the agent has it on disk), `running` (a
 //! v1 agent was sent it), or how it ended: `succeeded`, `failed`, `refused`, `unknown`, `lost`, or a switch's outcome.
 
+mod healings;
 mod hosts;
 mod switches;
 mod views;
 
 pub(crate) use self::{
+    healings::healings,
     hosts::{commands, host, hosts, new_agent_token, queue_command},
     switches::{output, switch, switches},
 };

@@ -1,4 +1,4 @@
-//! How hosts, commands and switches look in the operator's API.
+//! How hosts, commands, switches and healings look in the operator's API.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     clock::Millis,
     delivery::{self, Standing},
     liveness::{Liveness, is_online},
-    store::{CommandRow, HostRow, StoreError, SwitchRow},
+    store::{CommandRow, HealingRow, HostRow, StoreError, SwitchRow},
 };
 
 /// A host, with what was heard of it since its row was written.
@@ -100,6 +100,21 @@ pub(super) fn switch_view(row: SwitchRow) -> Result<Value, StoreError> {
         "output": { "bytes": row.output_received, "kept": row.output_kept, "truncated": truncated },
         "result": stored_json("result of a switch", row.result)?,
         "reload": stored_json("reload of a switch", row.reload)?,
+    }))
+}
+
+/// A healing, with its steps as the host sent them.
+pub(super) fn healing_view(row: HealingRow) -> Result<Value, StoreError> {
+    Ok(json!({
+        "id": row.id,
+        "cause": row.cause,
+        "missed_for_ms": row.missed_for_ms,
+        "verdict": row.verdict,
+        "explanation": row.explanation,
+        "began_at": row.began_at,
+        "duration_ms": row.duration_ms,
+        "steps": stored_json("steps of a healing", Some(row.steps))?,
+        "received_at": row.received_at,
     }))
 }
 

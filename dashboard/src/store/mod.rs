@@ -6,6 +6,7 @@
 
 mod commands;
 mod files;
+mod healings;
 mod hosts;
 mod output;
 mod switches;
@@ -23,6 +24,7 @@ use sqlx::{
 pub(crate) use self::files::FileError;
 pub(crate) use self::{
     commands::{CommandRow, NewCommand, QueueOutcome},
+    healings::HealingRow,
     hosts::{HostFacts, HostRow, TestRun},
     output::Appended,
     switches::SwitchRow,

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod healings;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod stage;

@@ -7,9 +7,12 @@
 //! | `PUT /api/hosts/{host}/commands/{command}/answer` | closes a command that is not a switch |
 //! | `PUT /api/hosts/{host}/switches/{switch}` | where a switch stands; idempotent by its id; a final one closes its command |
 //! | `POST /api/hosts/{host}/switches/{switch}/output?offset=N` | raw output from byte `N`; what the dashboard has is dropped |
+//! | `PUT /api/hosts/{host}/healings/{healing}` | a look-after without a switch: the body is the journal's [`Healing`]; idempotent by its id |
 //!
 //! A command is leased on delivery: it is sent again when its acknowledgement does not come in time, so each may
 //! arrive twice and the agent answers the second from its journal. A command closes only by its id.
+//!
+//! [`Healing`]: crate::journal::records::Healing
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -130,4 +133,11 @@ pub struct SwitchRecorded {
 pub struct OutputRecorded {
     /// How many bytes of the output the dashboard has now: where to go on.
     pub output_offset: u64,
+}
+
+/// The answer to a healing. The first one with an id counts; a later one gets the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealingRecorded {
+    /// `recorded`.
+    pub status: String,
 }

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use nixfleet_protocol::{
     journal::records::{
-        Activation, AgentVerdict, FORMAT, Initiator, Outcome, Reload, SwitchId, SwitchResult,
+        Activation, AgentVerdict, FORMAT, Healing, HealingCause, HealingId, Initiator, Outcome,
+        Reload, ReloadStep, SwitchId, SwitchResult,
     },
     wire::v2::{SwitchReport, SwitchState},
 };
@@ -46,6 +47,24 @@ pub(crate) fn reload(verdict: AgentVerdict) -> Reload {
     }
 }
 
+pub(crate) fn healing(cause: HealingCause, second: i64) -> Healing {
+    let step = ReloadStep {
+        at_ms: 3,
+        step: "kickstart".to_owned(),
+        argv: vec!["launchctl".to_owned(), "kickstart".to_owned()],
+        exit_code: Some(0),
+        said: String::new(),
+    };
+    Healing {
+        format: FORMAT,
+        id: HealingId::generate(),
+        cause,
+        missed_for_ms: Some(12_000),
+        reload: Reload { began_at: at(second), steps: vec![step], ..reload(AgentVerdict::Back) },
+        host: "mac".to_owned(),
+    }
+}
+
 pub(crate) fn finished(result: SwitchResult, reload: Option<Reload>) -> SwitchState {
     SwitchState::Finished { result: Box::new(result), reload: reload.map(Box::new) }
 }
@@ -59,6 +78,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 impl Dashboard {
+    pub(crate) fn heal(&self, host: &str, healing: &Healing) -> Reply {
+        let body = serde_json::to_string(healing).unwrap();
+        let path = format!("/api/hosts/{host}/healings/{}", healing.id);
+        self.agent("PUT", &path).json(&body).send()
+    }
+
     pub(crate) fn report(
         &self,
         host: &str,
