@@ -37,6 +37,10 @@ Examples:
 
 Everything that is not listed above is passed to `home-manager switch` as it is; what follows `--` always is.";
 
+/// The watchdog stays for as long as the machine is up. Read without clap, it never touches clap's share of the program,
+/// which would stay in memory as long.
+const WATCHDOG_VERB: &str = "watchdog";
+
 /// Runs `home-manager switch`, keeps its true result, and brings the NixFleet agent back.
 #[derive(Debug, Parser)]
 #[command(
@@ -174,6 +178,9 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     if child::is_child(&arguments) {
         return Ok(Task::Gate(arguments.into_iter().skip(1).collect()));
     }
+    if arguments == [WATCHDOG_VERB] {
+        return Ok(Task::Own(Verb::Watchdog));
+    }
     if arguments.first().is_some_and(|first| is_own_verb(first)) {
         let line = CommandLine::try_parse_from(with_name(arguments))?;
         return match line.verb {
@@ -270,6 +277,8 @@ mod tests {
 
     #[test]
     fn own_verbs_come_first_and_only_first() {
+        assert!(matches!(parsed(&[WATCHDOG_VERB]), Ok(Task::Own(Verb::Watchdog))));
+        assert!(parsed(&[WATCHDOG_VERB, "--nonsense"]).is_err());
         assert!(matches!(
             parsed(&["status", "--json"]),
             Ok(Task::Own(Verb::Status(Output { json: true })))

@@ -42,6 +42,15 @@ pub(super) enum JobView {
     Loaded(Job),
     /// launchctl did not answer in a way that can be understood.
     Unclear(String),
+    /// There is no launchctl to be asked.
+    NoTool(String),
+}
+
+impl JobView {
+    /// Whether nothing is known of the job.
+    pub(super) const fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Unclear(_) | Self::NoTool(_))
+    }
 }
 
 /// A registered job.
@@ -51,6 +60,8 @@ pub(super) struct Job {
     pub(super) pid: Option<u32>,
     /// It was told to end and is about to be removed.
     pub(super) is_leaving: bool,
+    /// `print` showed it in a way that can be read. Of one where it did not, only that it is registered is known.
+    pub(super) is_readable: bool,
     /// launchd could not run it at all: its last exit code is EX_CONFIG.
     pub(super) cannot_run: bool,
     /// How its last process ended, unless that was well: the exit code or the signal, in launchd's words.
@@ -108,7 +119,8 @@ pub(super) fn command(launchctl: &Path, words: &[&str]) -> Command {
 /// Reads the answer to `print <domain>/<label>`.
 pub(super) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
     match answer {
-        Err(error) => JobView::Unclear(with_causes(error)),
+        Err(error @ ExternalError::Spawn { .. }) => JobView::NoTool(with_causes(error)),
+        Err(error @ ExternalError::TimedOut { .. }) => JobView::Unclear(with_causes(error)),
         Ok(ended) => match ended.exit_code {
             Some(0) => JobView::Loaded(read_job(&ended.stdout)),
             Some(NOT_LOADED) => JobView::NotLoaded,
@@ -120,6 +132,8 @@ pub(super) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
 }
 
 fn read_job(text: &str) -> Job {
+    // Every release shows at least these two of every job.
+    let is_readable = value_of(text, "path").is_some() && value_of(text, "state").is_some();
     let state = value_of(text, "state").unwrap_or_default();
     let exit_timeout = value_of(text, "exit timeout").and_then(|seconds| seconds.parse().ok());
     let last_end = value_of(text, "last exit code")
@@ -129,6 +143,7 @@ fn read_job(text: &str) -> Job {
         || value_of(text, "last terminating signal").map(|signal| format!("signal {signal}"));
     let values = VALUES.iter().filter_map(|name| Some((*name, value_of(text, name)?.to_owned())));
     Job {
+        is_readable,
         last_end: last_end.or_else(last_signal),
         runs: value_of(text, "runs").and_then(|runs| runs.parse().ok()),
         pended: value_of(text, "pended nondemand spawn").map(str::to_owned),
@@ -175,7 +190,7 @@ mod tests {
     fn a_loaded_job_is_read_past_its_decoys() {
         let JobView::Loaded(job) = print_answers(0, PRINTED) else { panic!() };
         assert_eq!(job.pid, Some(4242));
-        assert!(!job.is_leaving);
+        assert!(!job.is_leaving && job.is_readable);
         assert_eq!(job.exit_timeout, Duration::from_secs(7));
         let wanted =
             |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -229,6 +244,7 @@ mod tests {
     fn a_text_that_says_nothing_is_still_a_loaded_job() {
         let JobView::Loaded(job) = print_answers(0, "") else { panic!() };
         assert_eq!((job.pid, job.arguments.as_deref()), (None, None));
+        assert!(!job.is_readable);
         assert!(job.has_arguments(&["anything".to_owned()]));
         assert_eq!(job.exit_timeout, DEFAULT_EXIT_TIMEOUT);
     }
@@ -243,5 +259,9 @@ mod tests {
         let hung = Err(ExternalError::TimedOut { program: "launchctl".to_owned(), limit });
         let JobView::Unclear(why) = read_print(&hung) else { panic!() };
         assert!(why.contains("10 s"), "{why}");
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let missing = Err(ExternalError::Spawn { program: "/bin/launchctl".to_owned(), source });
+        let JobView::NoTool(why) = read_print(&missing) else { panic!() };
+        assert!(why.contains("/bin/launchctl"), "{why}");
     }
 }

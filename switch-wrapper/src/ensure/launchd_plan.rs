@@ -32,6 +32,9 @@ const KICK_EVERY: Duration = Duration::from_secs(2);
 /// Beyond the job's own exit timeout: how long it may take to be gone before it is killed.
 const GONE_SLACK: Duration = Duration::from_secs(10);
 
+/// How long launchctl may not answer before a program that is up is enough.
+const UNCLEAR_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long a process that was seen to react to nothing may take to end all the same.
 const STUCK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -105,6 +108,56 @@ pub(super) fn next(
     decision.or_at_the_limit(now, limits.total, || give_up(observation, memory, limits))
 }
 
+/// Nothing is known of the job. A program that is up and as installed is as good as can be known then.
+fn not_answered(
+    view: &JobView,
+    observation: &Observation,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    let is_final = matches!(view, JobView::NoTool(_));
+    let why = match view {
+        JobView::Unclear(why) | JobView::NoTool(why) => why.as_str(),
+        JobView::NoDomain | JobView::NotLoaded | JobView::Loaded(_) => "it is read",
+    };
+    match observation.program.as_ref().filter(|program| is_good(program)) {
+        Some(program) if is_final || now >= UNCLEAR_PATIENCE => {
+            runs_unseen(program, observation.kind, why, memory)
+        }
+        None if is_final => {
+            Decision::end(AgentVerdict::NotBack, format!("launchctl cannot be asked: {why}"))
+        }
+        Some(_) | None => Decision::Wait(LOOK_AGAIN_LATER),
+    }
+}
+
+/// The job is registered, and no more can be read of it: nothing is taken out or put back for that.
+fn unreadable(
+    domain: Domain,
+    observation: &Observation,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
+    match observation.program.as_ref().filter(|program| is_good(program)) {
+        Some(program) => {
+            let why = "it does not show the job in a way that can be read";
+            runs_unseen(program, observation.kind, why, memory)
+        }
+        None => start(domain, memory, now),
+    }
+}
+
+fn is_good(program: &ProgramView) -> bool {
+    program.age >= SETTLED_AFTER && program.difference.is_none()
+}
+
+fn runs_unseen(program: &ProgramView, kind: JobKind, why: &str, memory: &Memory) -> Decision {
+    let (noun, pid) = (kind.noun(), program.pid());
+    let explanation =
+        format!("the {noun} runs (pid {pid}), but launchctl does not tell about it: {why}");
+    Decision::end(verdict_of(program, memory), explanation)
+}
+
 /// A job that is loaded needs no file, launchd has its definition. For one that is not, the file is put in place; where
 /// that cannot be done, the copy will do.
 fn without_definition(
@@ -114,31 +167,24 @@ fn without_definition(
     now: Duration,
 ) -> Decision {
     let views = [(Domain::Gui, &observation.gui), (Domain::User, &observation.user)];
-    let is_unclear = views.iter().any(|(_, view)| matches!(view, JobView::Unclear(_)));
+    let unanswered = views.iter().find(|(_, view)| view.is_unanswered());
     let loaded = views.into_iter().find_map(|(domain, view)| match view {
         JobView::Loaded(job) => Some((domain, job)),
-        JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) => None,
+        JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) | JobView::NoTool(_) => None,
     });
-    match (loaded, &observation.program) {
-        (Some((domain, job)), program) => loaded_without_definition(
-            domain,
-            job,
-            program.as_ref(),
-            observation.kind,
-            why,
-            memory,
-            now,
-        ),
-        (None, _) if is_unclear => Decision::Wait(LOOK_AGAIN_LATER),
-        (None, _) => not_loaded_without_definition(observation, why, memory, now),
+    match (loaded, unanswered) {
+        (Some((domain, job)), _) => {
+            loaded_without_definition(domain, job, observation, why, memory, now)
+        }
+        (None, Some((_, view))) => not_answered(view, observation, memory, now),
+        (None, None) => not_loaded_without_definition(observation, why, memory, now),
     }
 }
 
 fn loaded_without_definition(
     domain: Domain,
     job: &Job,
-    program: Option<&ProgramView>,
-    kind: JobKind,
+    observation: &Observation,
     why: &str,
     memory: &Memory,
     now: Duration,
@@ -146,11 +192,15 @@ fn loaded_without_definition(
     if job.is_leaving {
         return wait_for_leaving(job, memory, now);
     }
-    match (job.pid, program.filter(|program| program.belongs_to(job.pid))) {
+    if !job.is_readable {
+        return unreadable(domain, observation, memory, now);
+    }
+    let program = observation.program.as_ref().filter(|program| program.belongs_to(job.pid));
+    match (job.pid, program) {
         (None, _) => start(domain, memory, now),
         (Some(_), Some(program)) if program.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
         (Some(_), Some(program)) => {
-            let noun = kind.noun();
+            let noun = observation.kind.noun();
             let explanation = format!("the {noun} runs (pid {}), but {why}", program.pid());
             Decision::end(verdict_of(program, memory), explanation)
         }
@@ -202,7 +252,7 @@ fn with_definition(
         return in_the_other_domain(domain.other(), here, job, observation, memory, now);
     }
     match here {
-        JobView::Unclear(_) => Decision::Wait(LOOK_AGAIN_LATER),
+        JobView::Unclear(_) | JobView::NoTool(_) => not_answered(here, observation, memory, now),
         JobView::NoDomain => at_next_login(observation.kind),
         JobView::NotLoaded if memory.no_domain_answers >= MAX_NO_DOMAIN => {
             at_next_login(observation.kind)
@@ -216,9 +266,10 @@ fn wanted_domain(allowed: Domains, gui: &JobView) -> Domain {
     match (allowed, gui) {
         (Domains::User, _) | (Domains::Both, JobView::NoDomain) => Domain::User,
         (Domains::Gui, _)
-        | (Domains::Both, JobView::NotLoaded | JobView::Loaded(_) | JobView::Unclear(_)) => {
-            Domain::Gui
-        }
+        | (
+            Domains::Both,
+            JobView::NotLoaded | JobView::Loaded(_) | JobView::Unclear(_) | JobView::NoTool(_),
+        ) => Domain::Gui,
     }
 }
 
@@ -233,7 +284,9 @@ fn in_the_other_domain(
 ) -> Decision {
     match (here, &observation.program) {
         (JobView::NotLoaded | JobView::Loaded(_), _) => leave(there, job, memory, now),
-        (JobView::Unclear(_), _) => Decision::Wait(LOOK_AGAIN_LATER),
+        (JobView::Unclear(_) | JobView::NoTool(_), _) => {
+            not_answered(here, observation, memory, now)
+        }
         (JobView::NoDomain, Some(program)) => {
             let why =
                 "in a domain that its definition does not name; the one that it names is not there";
@@ -269,6 +322,9 @@ fn judge(
 ) -> Decision {
     if job.is_leaving {
         return wait_for_leaving(job, memory, now);
+    }
+    if !job.is_readable {
+        return unreadable(domain, observation, memory, now);
     }
     let program = observation.program.as_ref().filter(|program| program.belongs_to(job.pid));
     if restore_is_due(job, program, observation, memory, limits, now) {
@@ -422,7 +478,8 @@ fn verdict_of(program: &ProgramView, memory: &Memory) -> AgentVerdict {
 fn give_up(observation: &Observation, memory: &Memory, limits: Limits) -> Decision {
     let tried = limits.total.as_secs();
     let why = match (&observation.gui, &observation.user) {
-        (JobView::Unclear(why), _) | (_, JobView::Unclear(why)) => {
+        (JobView::Unclear(why) | JobView::NoTool(why), _)
+        | (_, JobView::Unclear(why) | JobView::NoTool(why)) => {
             format!("launchctl does not answer ({why})")
         }
         (JobView::Loaded(job), _) | (_, JobView::Loaded(job)) => does_not_come_up(job),

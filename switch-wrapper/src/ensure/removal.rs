@@ -64,6 +64,7 @@ fn out_of_launchd(settings: &Settings, kind: JobKind) -> Removed {
             let mut print = launchctl::command(launchctl, &["print", &target]);
             match launchctl::read_print(&steps.look(&mut print)) {
                 JobView::NoDomain | JobView::NotLoaded => {}
+                JobView::NoTool(why) => return Removed::StillThere(why),
                 JobView::Unclear(why) => left = Some(why),
                 JobView::Loaded(job) => {
                     was_there = true;

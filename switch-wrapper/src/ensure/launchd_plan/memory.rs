@@ -81,10 +81,12 @@ impl Memory {
         let views = [&observation.gui, &observation.user];
         let job = views.into_iter().find_map(|view| match view {
             JobView::Loaded(job) => Some(job),
-            JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) => None,
+            JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) | JobView::NoTool(_) => {
+                None
+            }
         });
         let Some(job) = job else {
-            let is_gone = views.iter().all(|view| !matches!(view, JobView::Unclear(_)));
+            let is_gone = views.iter().all(|view| !view.is_unanswered());
             if is_gone && self.taken == Taken::Loaded {
                 self.taken = Taken::Dropped;
             }

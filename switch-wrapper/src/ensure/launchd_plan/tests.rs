@@ -52,6 +52,7 @@ fn job(pid: Option<u32>) -> Job {
         pid,
         is_leaving: false,
         cannot_run: false,
+        is_readable: true,
         last_end: None,
         runs: Some(1),
         pended: None,
@@ -497,4 +498,36 @@ fn a_job_that_launchd_takes_and_drops_is_named_as_such() {
     let Decision::End(end) = step(&gone, &mut memory, Limits::default().total) else { panic!() };
     assert_eq!(end.verdict, AgentVerdict::NotBack);
     assert!(end.explanation.contains("Login Items"), "{}", end.explanation);
+}
+
+#[test]
+fn what_launchctl_does_not_tell_costs_no_agent_that_runs() {
+    let silent = || JobView::Loaded(Job { is_readable: false, ..job(None) });
+    assert_end(&first_step(&seen(silent(), Some(agent(7)))), AgentVerdict::Healthy);
+    let alone = Observation { has_other_that_worked: true, ..seen(silent(), None) };
+    let mut memory = Memory::default();
+    assert_eq!(step(&alone, &mut memory, ZERO), Decision::Do(Step::Kickstart(Domain::Gui)));
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ZERO);
+    // Nothing is taken out or put back on so little.
+    let late = Limits::default().restore_after;
+    assert_eq!(step(&alone, &mut memory, late), Decision::Do(Step::Kickstart(Domain::Gui)));
+
+    let unclear = seen(JobView::Unclear("it hangs".to_owned()), Some(agent(7)));
+    assert_eq!(first_step(&unclear), Decision::Wait(LOOK_AGAIN_LATER));
+    assert_end(&step(&unclear, &mut Memory::default(), UNCLEAR_PATIENCE), AgentVerdict::Healthy);
+}
+
+#[test]
+fn without_launchctl_nobody_waits() {
+    let missing = || JobView::NoTool("cannot run /bin/launchctl".to_owned());
+    assert_end(&first_step(&seen(missing(), Some(agent(7)))), AgentVerdict::Healthy);
+    let Decision::End(end) = first_step(&seen(missing(), None)) else { panic!() };
+    assert_eq!(end.verdict, AgentVerdict::NotBack);
+    assert!(end.explanation.contains("/bin/launchctl"), "{}", end.explanation);
+    let torn = Observation {
+        on_disk: OnDisk::Bad("it is no plist".to_owned()),
+        user: missing(),
+        ..seen(missing(), None)
+    };
+    assert_end(&first_step(&torn), AgentVerdict::NotBack);
 }
