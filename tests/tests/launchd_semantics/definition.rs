@@ -7,6 +7,8 @@ use crate::common::{
     silent, start, wait_until,
 };
 
+/// Chapter 4: "launchd ignores it; cached definition stays"; `kickstart -k` does not re-read it [C
+/// repowire#397]; F21.
 #[test]
 fn the_plist_is_read_at_bootstrap_and_ignored_afterwards() {
     let bed = Bed::new();
@@ -25,6 +27,7 @@ fn the_plist_is_read_at_bootstrap_and_ignored_afterwards() {
     wait_until("third run", || out() == "old\nold\nnew\n");
 }
 
+/// Chapters 2, 4: 122, 109 and 2 for root, 5 for everybody else [C]; F15.
 #[test]
 fn a_plist_must_be_a_sound_file() {
     let bed = bed_of_501();

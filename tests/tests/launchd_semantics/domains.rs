@@ -4,6 +4,7 @@ use nixfleet_tests::launchd::Session;
 
 use crate::common::{Bed, FOREVER, LABEL, RUN_AT_LOAD, refused};
 
+/// Chapters 2, 3: 112 to look, 125 to act; `user/UID` is there [C HM#9628, sops-nix#966].
 #[test]
 fn without_a_screen_session_there_is_no_gui_domain() {
     let bed = Bed::with(|options| options.session = Session::Background);
@@ -23,6 +24,7 @@ fn without_a_screen_session_there_is_no_gui_domain() {
     assert_eq!(bed.launchctl(&["managername"]).stdout, "Background\n");
 }
 
+/// Chapter 2: 113, 3 for bootout, with their texts [C].
 #[test]
 fn a_label_that_is_not_registered() {
     let bed = Bed::new();
@@ -41,6 +43,8 @@ fn a_label_that_is_not_registered() {
     assert_eq!(bed.launchctl(&["managername"]).stdout, "Aqua\n");
 }
 
+/// Chapter 3: measured on 26.6 for gui and user, with Aqua, Background and neither [L idx
+/// 68439692847].
 #[test]
 fn the_session_type_decides_where_a_job_loads() {
     let bed = Bed::new();
@@ -59,6 +63,7 @@ fn the_session_type_decides_where_a_job_loads() {
     }
 }
 
+/// Chapter 3: "Label uniqueness is per domain" [C crc#5374].
 #[test]
 fn the_same_label_may_be_loaded_in_both_domains() {
     let bed = Bed::new();
@@ -74,6 +79,7 @@ fn the_same_label_may_be_loaded_in_both_domains() {
     assert_eq!(bed.launchctl(&["print", &format!("{user}/{LABEL}")]).code, Some(0));
 }
 
+/// Chapter 2: "Could not print domain: 1: ..." [C].
 #[test]
 fn another_users_domain_is_closed() {
     let bed = Bed::new();

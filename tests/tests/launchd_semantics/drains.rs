@@ -14,6 +14,8 @@ use crate::common::{
     drains_until, events, lives, refused, running, silent, start, wait_until,
 };
 
+/// Chapter 5.1, the drain race [C headroom#1289, local-operator#1231]; kickstart 37 without a word
+/// [C openclaw#112731].
 #[test]
 fn bootout_returns_at_once_and_the_label_stays_until_the_process_is_gone() {
     let bed = Bed::new();
@@ -33,6 +35,7 @@ fn bootout_returns_at_once_and_the_label_stays_until_the_process_is_gone() {
     assert_ne!(running(&bed), pid);
 }
 
+/// Chapter 2, privilege: 37 for root, 5 for everybody else [C d-inference#1102].
 #[test]
 fn root_is_told_the_real_code() {
     let bed = bed_of_501();
@@ -46,6 +49,7 @@ fn root_is_told_the_real_code() {
     assert_eq!(as_root(&bed, &arguments), already);
 }
 
+/// Chapter 4: "SIGKILL to main pid after ExitTimeOut" [C A842]; F1.
 #[test]
 fn a_job_that_ignores_sigterm_is_killed_after_its_exit_timeout() {
     let bed = Bed::new();
@@ -62,6 +66,7 @@ fn a_job_that_ignores_sigterm_is_killed_after_its_exit_timeout() {
     }));
 }
 
+/// Chapter 0: 64, "nothing is stopped" [C HM#9585].
 #[test]
 fn wait_is_a_usage_error_up_to_macos_15_and_stops_nothing() {
     let bed = Bed::new();
@@ -73,6 +78,8 @@ fn wait_is_a_usage_error_up_to_macos_15_and_stops_nothing() {
     assert!(!events(&bed).iter().any(|event| matches!(event, JobEvent::Signalled { .. })));
 }
 
+/// Chapter 0: from 26 on [C HM#9587]; whether for the label or the exit is open, here both are
+/// gone.
 #[test]
 fn wait_returns_from_macos_26_on_when_the_label_is_gone() {
     let bed = Bed::with(|options| options.macos = 26);
@@ -82,6 +89,7 @@ fn wait_returns_from_macos_26_on_when_the_label_is_gone() {
     assert_eq!(bed.bootstrap(&bed.agent_path(LABEL)), silent(0));
 }
 
+/// Chapter 0: "up to 11, bootout of a slow job returned 36" [C brew cli.rb]; F9.
 #[test]
 fn macos_11_answers_36_for_a_slow_job() {
     let bed = Bed::with(|options| options.macos = 11);
@@ -94,6 +102,20 @@ fn macos_11_answers_36_for_a_slow_job() {
     bed.wait_until_gone(LABEL);
 }
 
+/// From 12 on the client sends `no-einprogress`: 0 while the job still drains [C PRC, osquery#5698].
+#[test]
+fn macos_12_answers_0_for_a_slow_job() {
+    let bed = Bed::with(|options| options.macos = 12);
+    start(&bed, &drains_until("go"), RUN_AT_LOAD);
+    assert_eq!(bed.launchctl(&["bootout", &bed.target(LABEL)]), silent(0));
+    assert_eq!(bed.field(LABEL, "state").unwrap(), "SIGTERMed");
+    let path = bed.agent_path(LABEL);
+    assert_eq!(bed.bootstrap(&path), bootstrap_failed_5());
+    fs::write(bed.path("go"), "").unwrap();
+    bed.wait_until_gone(LABEL);
+}
+
+/// Chapter 2: "measured to block until exit"; a plist never loaded gives 5 [L].
 #[test]
 fn bootout_by_plist_blocks_until_the_exit() {
     let bed = Bed::new();

@@ -9,6 +9,8 @@ use crate::common::{
     spawned, wait_until,
 };
 
+/// Chapter 4: bootstrap gives 0, then 78; bootout and bootstrap clear it [C LifeOS#2069,
+/// nix-darwin#1709]; F12.
 #[test]
 fn a_missing_program_loads_and_then_stays_down_with_78() {
     let bed = Bed::new();
@@ -25,6 +27,7 @@ fn a_missing_program_loads_and_then_stays_down_with_78() {
     running(&bed);
 }
 
+/// Chapter 4: "StdoutPath unopenable gives EX_CONFIG 78" [C]; F12.
 #[test]
 fn an_output_file_that_cannot_be_opened_gives_78_too() {
     let bed = Bed::new();

@@ -18,6 +18,7 @@ use crate::common::{
     silent, start,
 };
 
+/// F2 [hermes#95758, headroom#1289].
 #[test]
 fn a_fault_meets_as_many_calls_as_it_says() {
     let bed = Bed::new();
@@ -29,6 +30,7 @@ fn a_fault_meets_as_many_calls_as_it_says() {
     assert_eq!(bed.bootstrap(&plist), silent(0));
 }
 
+/// F3, F9 [HM#9585, osquery#5698].
 #[test]
 fn a_fault_can_lie_about_work_that_was_done_or_not() {
     let bed = Bed::new();
@@ -42,6 +44,7 @@ fn a_fault_can_lie_about_work_that_was_done_or_not() {
     bed.wait_until_gone(LABEL);
 }
 
+/// F11, F20 [local-operator D-01].
 #[test]
 fn a_fault_can_hang_a_call_and_change_its_output() {
     let bed = Bed::new();
@@ -59,6 +62,7 @@ fn a_fault_can_hang_a_call_and_change_its_output() {
     assert_eq!(bed.print("other").code, Some(113));
 }
 
+/// F7, F8 [openclaw#849, HM#9628].
 #[test]
 fn a_fault_can_make_things_happen_around_a_call() {
     let bed = Bed::new();
@@ -81,6 +85,7 @@ fn faults_that_cannot_be_read_are_loud() {
     assert!(said.stderr.contains("faults.json"), "{said:?}");
 }
 
+/// S14.
 #[test]
 fn every_call_and_every_happening_is_in_the_log() {
     let bed = Bed::new();

@@ -69,6 +69,7 @@ fn load_over_ssh_loads_into_the_background_domain() {
     assert_eq!(over_ssh(&bed, &["remove", LABEL]), silent(0));
 }
 
+/// `load` takes folders of plists as well (man).
 #[test]
 fn load_takes_a_folder() {
     let bed = Bed::new();

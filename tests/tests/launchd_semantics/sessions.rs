@@ -13,6 +13,8 @@ use crate::common::{
     lives, refused, running, silent, start, wait_until,
 };
 
+/// Chapters 2, 5.4: 119 for root, 5 for everybody else [C nix-installer#530]; survives reboot [C];
+/// F7.
 #[test]
 fn a_disabled_label_does_not_load_and_the_override_outlives_a_reboot() {
     let bed = bed_of_501();
@@ -37,6 +39,7 @@ fn a_disabled_label_does_not_load_and_the_override_outlives_a_reboot() {
     after_reboot.stop();
 }
 
+/// Chapter 4, the plist file: owner, mode, links from 14 on [C, L]; the override database [C].
 #[test]
 fn a_login_loads_what_it_may_and_a_logout_ends_it() {
     let bed = Bed::with(|options| options.session = Session::Background);
@@ -56,6 +59,7 @@ fn a_login_loads_what_it_may_and_a_logout_ends_it() {
     wait_until("the domain is gone", || bed.launchctl(&["print", &bed.gui()]).code == Some(112));
 }
 
+/// Chapter 0: "symlinked agent plists reportedly ignored at login" from 14 on [L idx 60670016421].
 #[test]
 fn links_are_loaded_at_login_before_macos_14() {
     let bed = Bed::with(|options| {
@@ -68,6 +72,8 @@ fn links_are_loaded_at_login_before_macos_14() {
     bed.wait_for_field("linked", "state", "running");
 }
 
+/// Chapter 5.3: pended until a kickstart [C openbase#15]; the count in the header [C idx
+/// 58506309793]; F4.
 #[test]
 fn in_on_demand_only_mode_a_job_is_pended_until_somebody_asks() {
     let bed = Bed::new();
@@ -82,6 +88,7 @@ fn in_on_demand_only_mode_a_job_is_pended_until_somebody_asks() {
     assert_eq!(bed.field(LABEL, "pended nondemand spawn"), None);
 }
 
+/// Chapter 5.6: "launchd may remove the job" [L agent-portal#1589]; F13.
 #[test]
 fn a_job_can_be_thrown_out_after_it_was_accepted() {
     let bed = Bed::new();

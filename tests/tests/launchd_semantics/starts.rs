@@ -9,6 +9,7 @@ use crate::common::{
     spawn_times, start, wait_until,
 };
 
+/// Chapter 4: "measured from start", "applies to kickstart too" [C A842].
 #[test]
 fn keep_alive_starts_again_no_sooner_than_the_throttle() {
     let bed = Bed::new();
@@ -27,6 +28,7 @@ fn keep_alive_starts_again_no_sooner_than_the_throttle() {
     assert_eq!(bed.field(LABEL, "minimum runtime").unwrap(), "1");
 }
 
+/// Chapter 4: SuccessfulExit false and exit 0 stays dead [C first-tree#1270].
 #[test]
 fn keep_alive_after_failure_only() {
     let bed = Bed::new();
@@ -38,6 +40,7 @@ fn keep_alive_after_failure_only() {
     assert_eq!(bed.field(LABEL, "last exit code").unwrap(), "0");
 }
 
+/// What the simulation owes its tests: it waits for the exit and does not poll.
 #[test]
 fn an_exit_is_noticed_within_milliseconds() {
     let bed = Bed::new();
@@ -49,6 +52,7 @@ fn an_exit_is_noticed_within_milliseconds() {
     assert_eq!(bed.field(LABEL, "last terminating signal").unwrap(), "Killed: 9");
 }
 
+/// Chapter 2: `-p` prints the pid, `-k` kills first [C]; a running job gives 0 [U, chosen].
 #[test]
 fn kickstart_starts_prints_and_restarts() {
     let bed = Bed::new();
@@ -65,6 +69,7 @@ fn kickstart_starts_prints_and_restarts() {
     assert_eq!(running(&bed), second);
 }
 
+/// Chapter 2: `kill`; "No process to signal." [L PRC].
 #[test]
 fn kill_signals_the_main_process_and_keeps_the_job() {
     let bed = Bed::new();

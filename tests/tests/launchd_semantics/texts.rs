@@ -2,6 +2,7 @@
 
 use crate::common::{Bed, FOREVER, KEEP_ALIVE, LABEL, RUN_AT_LOAD, start};
 
+/// Chapter 3: `list` and `list LABEL` [C].
 #[test]
 fn lists_in_the_old_style() {
     let bed = Bed::new();
@@ -21,6 +22,7 @@ fn lists_in_the_old_style() {
     assert_eq!(bed.launchctl(&["list", "none"]).code, Some(113));
 }
 
+/// Chapter 2: 64 [C].
 #[test]
 fn nonsense_is_a_usage_error() {
     let bed = Bed::new();

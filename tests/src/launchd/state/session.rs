@@ -38,11 +38,13 @@ impl Launchd {
     }
 
     pub(super) fn shut_down(&mut self, now: Moment, out: &mut Effects) {
-        if self.running != Running::Up {
-            return;
+        match self.running {
+            Running::Up => self.end_all_jobs(now, out),
+            // The jobs are being ended already; now nothing comes after them.
+            Running::Rebooting(_) => {}
+            Running::Ending | Running::Ended => return,
         }
         self.running = Running::Ending;
-        self.end_all_jobs(now, out);
     }
 
     /// All jobs and domains end; what is on disk stays. A second wish changes nothing.

@@ -4,7 +4,7 @@ use std::{sync::mpsc::Sender, time::Duration};
 
 use rustix::process::Signal;
 
-use super::{Driver, Reboot, ServerError};
+use super::{Driver, Reboot, ServerError, Todo};
 use crate::launchd::{
     answer::{Answer, NO_SUCH_SERVICE},
     control::{Control, Verdict},
@@ -116,7 +116,8 @@ impl Driver {
         self.parts.relatives.signal(Signal::KILL);
         self.calls.clear();
         self.held.clear();
-        self.todo.clear();
+        // What was asked before the reboot is not to be done after it.
+        self.todo.retain(|todo| !matches!(todo, Todo::Tell(Event::Called { .. })));
         let Some(Reboot { session, response }) = self.reboot.take() else { return Ok(()) };
         if session == Session::GuiLogin {
             self.log_in()?;

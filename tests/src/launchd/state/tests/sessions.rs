@@ -46,3 +46,14 @@ fn the_login_scan_passes_over_what_is_disabled() {
     world.event(Event::LoggedIn { plists: vec![plist(RUN_AT_LOAD)] });
     world.gives(&["refused: Service is disabled"]);
 }
+
+#[test]
+fn launchd_can_be_ended_in_the_middle_of_a_reboot() {
+    let mut world = World::new(15);
+    world.bootstrap(RUN_AT_LOAD).log.clear();
+    world.event(Event::RebootRequested(BTreeSet::new())).event(Event::ShutdownRequested);
+    world.gives(&["noted signal", "signal 100 15"]);
+    world.exit(100, 0);
+    world.gives(&["exit code 0", "noted group", "reap 100 Terminated", "removed", "end"]);
+    world.event(Event::ShutdownRequested).gives(&[]);
+}
