@@ -14,16 +14,13 @@ const ROUNDS: u32 = 20;
 /// Finds and signals the processes of a sandbox.
 #[derive(Debug)]
 pub(super) struct Relatives {
-    needle: Vec<u8>,
+    needle: Option<Vec<u8>>,
 }
 
 impl Relatives {
     /// For the sandbox that this folder lies in.
     pub(super) fn beside(directory: &Path) -> Self {
-        let sandbox = directory.parent().filter(|folder| folder.join("bin/launchctl").is_symlink());
-        let mut needle = sandbox.unwrap_or(directory).as_os_str().as_encoded_bytes().to_vec();
-        needle.push(b'/');
-        Self { needle }
+        Self { needle: needle(directory) }
     }
 
     /// Signals all of them but ourselves and our ancestors, until no new one is found.
@@ -46,15 +43,28 @@ impl Relatives {
     }
 
     fn find(&self) -> Vec<i32> {
+        let Some(needle) = &self.needle else { return Vec::new() };
         let names_it = |pid: &i32| {
             ["cmdline", "environ"].into_iter().any(|file| {
                 // A process that has ended, or is somebody else's, names nothing.
                 let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-                bytes.windows(self.needle.len()).any(|window| window == self.needle)
+                bytes.windows(needle.len()).any(|window| window == needle)
             })
         };
         pids().filter(names_it).collect()
     }
+}
+
+/// What a process of the sandbox names: its path with a slash at the end. Never a relative path and
+/// never the root, which would be in everything.
+fn needle(directory: &Path) -> Option<Vec<u8>> {
+    let own = std::path::absolute(directory).ok()?;
+    let sandbox = own.parent().filter(|folder| folder.join("bin/launchctl").is_symlink());
+    let folder = sandbox.unwrap_or(&own);
+    folder.parent()?;
+    let mut needle = folder.as_os_str().as_encoded_bytes().to_vec();
+    needle.push(b'/');
+    Some(needle)
 }
 
 fn pids() -> impl Iterator<Item = i32> {
@@ -76,4 +86,31 @@ fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything; the parent is the second word after it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok().filter(|pid| *pid > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_known_by_its_link_and_the_root_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("launchd");
+        let text = |path: &Path| String::from_utf8(needle(path).unwrap()).unwrap();
+        assert_eq!(text(&directory), format!("{}/", directory.display()));
+        fs::create_dir(place.path().join("bin")).unwrap();
+        symlink("/nonexistent", place.path().join("bin/launchctl")).unwrap();
+        assert_eq!(text(&directory), format!("{}/", place.path().display()));
+        assert_eq!(needle(Path::new("/")), None);
+        assert!(text(Path::new("launchd")).len() > "launchd/".len(), "an absolute path");
+    }
+
+    #[test]
+    fn we_and_our_ancestors_are_spared() {
+        let known = ancestors();
+        assert!(known.contains(&getpid().as_raw_nonzero().get()));
+        assert!(known.len() > 1 || parent(getpid().as_raw_nonzero().get()).is_none());
+    }
 }
