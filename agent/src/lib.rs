@@ -5,6 +5,7 @@
 //!
 //! - `command_line`, `settings`: what the agent is told, checked once.
 //! - `running_agent`, `systemd_notify`: being the one agent, and saying so.
+//! - `installed_watch`: whether this agent still is what is installed.
 //! - `decide`: what to do next; pure.
 //! - `run`: the loop that makes events and performs actions.
 //! - `dashboard_client`: the dashboard over HTTP.
@@ -18,6 +19,7 @@ mod dashboard_client;
 mod decide;
 mod exit;
 mod host_facts;
+mod installed_watch;
 mod journal_desk;
 mod logging;
 mod messages;
@@ -34,7 +36,7 @@ use clap::Parser as _;
 
 use command_line::{CommandLine, Verb};
 use exit::Exit;
-use settings::{Environment, Outcome, Settings};
+use settings::{Environment, Origin, Outcome, Settings};
 
 /// The program: reads the command line, does what it says, answers with an exit code.
 pub fn main() -> ExitCode {
@@ -42,11 +44,12 @@ pub fn main() -> ExitCode {
         Ok(command_line) => command_line,
         Err(answer) => return explain(&answer).into(),
     };
-    let outcome = settings::load(&command_line.flags, &Environment::of_process());
+    let origin = Origin::new(command_line.flags, Environment::of_process());
+    let outcome = origin.load();
     match command_line.verb {
         Some(Verb::CheckConfig { json }) => check_config(outcome, json).into(),
         Some(Verb::Run) | None => match outcome.checked {
-            Ok(settings) => run(settings).into(),
+            Ok(settings) => run(settings, origin).into(),
             Err(errors) => {
                 // Without a standard error there is nobody to tell; the exit code says it too.
                 let _ = settings::print_errors(&errors, false);
@@ -79,7 +82,7 @@ fn check_config(outcome: Outcome, as_json: bool) -> Exit {
     }
 }
 
-fn run(settings: Settings) -> Exit {
+fn run(settings: Settings, origin: Origin) -> Exit {
     logging::begin(settings.log_level);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -88,7 +91,7 @@ fn run(settings: Settings) -> Exit {
             return Exit::Broken;
         }
     };
-    let exit = runtime.block_on(run::run(settings));
+    let exit = runtime.block_on(run::run(settings, origin));
     // What is still under way, a name lookup for one, must not hold up the end.
     runtime.shutdown_background();
     exit

@@ -13,7 +13,7 @@ use nixfleet_protocol::{
         atomic::{self, WriteError},
         lock::{Lock, LockError},
         read,
-        records::{FORMAT, RunningProgram},
+        records::{DashboardContact, FORMAT, RunningProgram},
     },
     process::{AskError, ProcessIdentity},
     state_dir::StateDir,
@@ -116,6 +116,24 @@ impl AgentRecord {
     /// This process.
     pub(crate) const fn process(&self) -> &ProcessIdentity {
         &self.record.process
+    }
+
+    /// What it says of this agent.
+    pub(crate) const fn program(&self) -> &RunningProgram {
+        &self.record
+    }
+
+    /// Something has changed in how the agent and the dashboard get on.
+    pub(crate) fn note_contact(
+        &mut self,
+        change: impl FnOnce(&mut DashboardContact),
+    ) -> Result<(), WriteError> {
+        let before = self.record.dashboard.clone();
+        change(self.record.dashboard.get_or_insert_default());
+        if self.record.dashboard == before {
+            return Ok(());
+        }
+        atomic::replace_lazily(&self.path, &self.record)
     }
 
     /// The dashboard has answered.

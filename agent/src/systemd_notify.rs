@@ -1,4 +1,5 @@
-//! Telling systemd that the agent is up: one datagram to the socket that it names (sd_notify(3)).
+//! Telling systemd that the agent is up, and that it still reacts: a datagram to the socket that it names
+//! (sd_notify(3), sd_watchdog_enabled(3)).
 //!
 //! The only place that is compiled differently from system to system: abstract addresses, which systemd may use, exist
 //! on Linux alone, and so do the functions for them.
@@ -9,12 +10,21 @@ use std::{
     path::Path,
 };
 
-/// Sends `READY=1`.
+/// Says that the agent is up.
 pub(crate) fn ready(socket: &Path) -> io::Result<()> {
+    send(socket, b"READY=1")
+}
+
+/// Says that it still reacts.
+pub(crate) fn still_reacts(socket: &Path) -> io::Result<()> {
+    send(socket, b"WATCHDOG=1")
+}
+
+fn send(socket: &Path, message: &[u8]) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     // A socket that nobody reads must not hold the agent up.
     sender.set_nonblocking(true)?;
-    sender.send_to_addr(b"READY=1", &address(socket)?).map(drop)
+    sender.send_to_addr(message, &address(socket)?).map(drop)
 }
 
 /// A name that begins with `@` is an abstract one.
@@ -45,6 +55,9 @@ mod tests {
         let mut message = [0; 64];
         let length = receiver.recv(&mut message).unwrap();
         assert_eq!(&message[..length], b"READY=1");
+        still_reacts(Path::new(name)).unwrap();
+        let length = receiver.recv(&mut message).unwrap();
+        assert_eq!(&message[..length], b"WATCHDOG=1");
     }
 
     #[test]

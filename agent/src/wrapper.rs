@@ -3,13 +3,20 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::{
+        fs::{OpenOptionsExt as _, PermissionsExt as _},
+        process::ExitStatusExt as _,
+    },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use nixfleet_protocol::{installed, journal::records::SwitchId, state_dir::StateDir};
+use nixfleet_protocol::{
+    installed,
+    journal::records::{HealingCause, SwitchId},
+    state_dir::StateDir,
+};
 use rustix::fs::OFlags;
 use tokio::process::{Child, Command};
 
@@ -19,7 +26,11 @@ use crate::settings::Settings;
 const ENSURE_LIMIT: Duration = Duration::from_mins(5);
 
 /// What our own environment has and no child gets.
-const PRIVATE_VARIABLES: [&str; 2] = ["NIXFLEET_TOKEN", "NOTIFY_SOCKET"];
+const PRIVATE_VARIABLES: [&str; 4] =
+    ["NIXFLEET_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
+/// The log of calls that no switch is the reason for begins anew when it is longer, in bytes.
+const MAX_LOG_BYTES: u64 = 256 * 1024;
 
 /// Why it was not started.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +58,9 @@ pub(crate) enum WrapperError {
     /// It took too long.
     #[error("nixfleet-switch did not end within {} s and was ended", limit.as_secs())]
     TooLong { limit: Duration },
+    /// It did not do what it was to do.
+    #[error("{how}; what it had to say is in {}", log.display())]
+    Unsuccessful { how: String, log: PathBuf },
 }
 
 /// Where to find the wrapper and what it is told about this agent.
@@ -69,25 +83,47 @@ impl Wrapper {
 
     /// Starts the wrapper of a switch.
     pub(crate) fn start(&self, switch: SwitchId) -> Result<Child, WrapperError> {
-        self.spawn(&["run".to_owned(), switch.to_string()], switch)
+        let log = self.state_dir.switch(switch).wrapper_log();
+        self.spawn(&["run".to_owned(), switch.to_string()], open_log(&log)?)
     }
 
-    /// Has the agent's job looked after, and waits for that.
-    pub(crate) async fn ensure_agent(&self, switch: SwitchId) -> Result<ExitStatus, WrapperError> {
+    /// Has the agent's job looked after for a switch, and waits for that.
+    pub(crate) async fn ensure_for(&self, switch: SwitchId) -> Result<(), WrapperError> {
         let arguments = ["ensure-agent".to_owned(), "--switch".to_owned(), switch.to_string()];
-        let mut child = self.spawn(&arguments, switch)?;
-        match tokio::time::timeout(ENSURE_LIMIT, child.wait()).await {
-            Ok(ended) => ended.map_err(WrapperError::Wait),
-            Err(_elapsed) => {
-                child.kill().await.map_err(WrapperError::Wait)?;
-                Err(WrapperError::TooLong { limit: ENSURE_LIMIT })
-            }
+        self.run(&arguments, self.state_dir.switch(switch).wrapper_log()).await
+    }
+
+    /// Has the agent's job looked after without a switch. If all goes well, this process does not see the end of it.
+    pub(crate) async fn ensure_agent(&self, cause: HealingCause) -> Result<(), WrapperError> {
+        self.heal("ensure-agent", cause).await
+    }
+
+    /// Has the watchdog's job looked after.
+    pub(crate) async fn ensure_watchdog(&self, cause: HealingCause) -> Result<(), WrapperError> {
+        self.heal("ensure-watchdog", cause).await
+    }
+
+    async fn heal(&self, verb: &str, cause: HealingCause) -> Result<(), WrapperError> {
+        let arguments = [verb.to_owned(), "--cause".to_owned(), cause.as_str().to_owned()];
+        self.run(&arguments, self.state_dir.wrapper_log()).await
+    }
+
+    async fn run(&self, arguments: &[String], log: PathBuf) -> Result<(), WrapperError> {
+        let mut child = self.spawn(arguments, open_log(&log)?)?;
+        let Ok(ended) = tokio::time::timeout(ENSURE_LIMIT, child.wait()).await else {
+            child.kill().await.map_err(WrapperError::Wait)?;
+            return Err(WrapperError::TooLong { limit: ENSURE_LIMIT });
+        };
+        let status = ended.map_err(WrapperError::Wait)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(WrapperError::Unsuccessful { how: ending(status), log })
         }
     }
 
-    fn spawn(&self, arguments: &[String], switch: SwitchId) -> Result<Child, WrapperError> {
+    fn spawn(&self, arguments: &[String], log: File) -> Result<Child, WrapperError> {
         let program = self.find()?;
-        let log = self.open_log(switch)?;
         let mut command = Command::new(&program);
         command
             .args(arguments)
@@ -111,17 +147,30 @@ impl Wrapper {
             WrapperError::NotFound { looked_for: places.join(", ") }
         })
     }
+}
 
-    fn open_log(&self, switch: SwitchId) -> Result<File, WrapperError> {
-        let path = self.state_dir.switch(switch).wrapper_log();
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-            .open(&path)
-            .map_err(|source| WrapperError::Log { path, source })
+/// How a wrapper ended, in words.
+pub(crate) fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("nixfleet-switch ended with exit code {code}"),
+        (None, Some(signal)) => format!("nixfleet-switch was ended by signal {signal}"),
+        (None, None) => "nixfleet-switch ended".to_owned(),
     }
+}
+
+fn open_log(path: &Path) -> Result<File, WrapperError> {
+    let failed = |source| WrapperError::Log { path: path.to_owned(), source };
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)
+        .map_err(failed)?;
+    if log.metadata().map_err(failed)?.len() > MAX_LOG_BYTES {
+        log.set_len(0).map_err(failed)?;
+    }
+    Ok(log)
 }
 
 /// Where the wrapper may be, best first. A place that was set is the only one.

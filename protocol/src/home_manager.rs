@@ -1,7 +1,8 @@
 //! home-manager's own links: which generation is set, and whether its activation ran to its end.
 //!
 //! home-manager sets the profile first, then activates, and writes `gcroots/current-home` last; that is the order of its
-//! driver script. Both are links into the store; both moved from per-user folders of `/nix/var` to the state home.
+//! driver script. Both are links into the store; both moved from per-user folders of `/nix/var` to the state home. While
+//! it activates there is a third, `gcroots/new-home`, which a home-manager that was killed leaves behind.
 
 use std::{
     fs,
@@ -117,5 +118,9 @@ mod tests {
         let generations = links.read();
         assert_eq!(generations.activation(), Activation::Incomplete);
         assert!(generations.profile.unwrap().ends_with("/store/one"));
+
+        assert!(!links.is_activating());
+        symlink("/nowhere", state.join("home-manager/gcroots/new-home")).unwrap();
+        assert!(links.is_activating());
     }
 }

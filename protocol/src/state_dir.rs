@@ -159,6 +159,11 @@ impl StateDir {
         self.root.join("installation.json")
     }
 
+    /// What `nixfleet-switch` itself had to say when the agent called it without a switch.
+    pub fn wrapper_log(&self) -> PathBuf {
+        self.root.join("wrapper.log")
+    }
+
     /// All look-afters of a job that no switch was the reason for.
     pub fn healings(&self) -> PathBuf {
         self.root.join("healings")

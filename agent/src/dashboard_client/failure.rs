@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     },
     /// The token was not taken.
     Unauthorized {
+        /// The HTTP status.
+        status: u16,
         /// There is another token that was not tried yet: worth trying at once.
         has_other: bool,
     },
@@ -31,8 +33,8 @@ pub(crate) enum Failure {
     Retry {
         /// How long the dashboard wants to be left alone.
         after: Option<Duration>,
-        /// Whether the dashboard answered at all.
-        reached: bool,
+        /// The HTTP status, if the dashboard answered at all.
+        status: Option<u16>,
         /// What went wrong.
         why: String,
     },
@@ -51,12 +53,12 @@ pub(crate) enum FailureKind {
 impl Failure {
     /// The network or the other side did not work.
     pub(crate) const fn unreachable(why: String) -> Self {
-        Self::Retry { after: None, reached: false, why }
+        Self::Retry { after: None, status: None, why }
     }
 
-    /// It answered, but not in a way that can be used.
-    pub(crate) const fn nonsense(why: String) -> Self {
-        Self::Retry { after: None, reached: true, why }
+    /// It answered with this status, but not in a way that can be used.
+    pub(crate) const fn nonsense(status: u16, why: String) -> Self {
+        Self::Retry { after: None, status: Some(status), why }
     }
 
     /// The kind.
@@ -65,8 +67,17 @@ impl Failure {
             Self::Refused { .. } => FailureKind::Refused,
             Self::Unauthorized { .. } => FailureKind::Unauthorized,
             Self::Missing { .. } => FailureKind::Missing,
-            Self::Retry { reached: true, .. } => FailureKind::Answered,
-            Self::Retry { reached: false, .. } => FailureKind::Unreachable,
+            Self::Retry { status: Some(_), .. } => FailureKind::Answered,
+            Self::Retry { status: None, .. } => FailureKind::Unreachable,
+        }
+    }
+
+    /// The HTTP status, where there was an answer at all.
+    pub(crate) const fn http_status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } | Self::Unauthorized { status, .. } => Some(*status),
+            Self::Missing { .. } => Some(404),
+            Self::Retry { status, .. } => *status,
         }
     }
 
@@ -92,7 +103,9 @@ pub(super) fn of_status(
 ) -> Failure {
     let said = shortened(body);
     match status.as_u16() {
-        401 | 403 => Failure::Unauthorized { has_other: has_other_token() },
+        number @ (401 | 403) => {
+            Failure::Unauthorized { status: number, has_other: has_other_token() }
+        }
         404 => Failure::Missing { said },
         408 | 425 | 429 => retry(status, after, &said),
         400..=499 => Failure::Refused { status: status.as_u16(), said },
@@ -101,7 +114,7 @@ pub(super) fn of_status(
                 "it redirects (status {}), which is not followed; set `url` to where it leads",
                 status.as_u16()
             );
-            Failure::Retry { after, reached: true, why }
+            Failure::Retry { after, status: Some(status.as_u16()), why }
         }
         _ => retry(status, after, &said),
     }
@@ -109,7 +122,7 @@ pub(super) fn of_status(
 
 fn retry(status: StatusCode, after: Option<Duration>, said: &str) -> Failure {
     let why = format!("it answers with status {}: {said}", status.as_u16());
-    Failure::Retry { after, reached: true, why }
+    Failure::Retry { after, status: Some(status.as_u16()), why }
 }
 
 fn shortened(body: &[u8]) -> String {
@@ -131,11 +144,12 @@ mod tests {
             assert_eq!(of(status), Failure::Refused { status, said: "no".to_owned() });
         }
         for status in [401, 403] {
-            assert_eq!(of(status), Failure::Unauthorized { has_other: true });
+            assert_eq!(of(status), Failure::Unauthorized { status, has_other: true });
         }
         assert_eq!(of(404), Failure::Missing { said: "no".to_owned() });
         for status in [301, 302, 304, 408, 425, 429, 500, 502, 503, 504, 599] {
             assert_eq!(of(status).kind(), FailureKind::Answered, "{status}");
+            assert_eq!(of(status).http_status(), Some(status));
         }
     }
 

@@ -5,6 +5,7 @@
 mod credentials;
 mod failure;
 mod retry_after;
+mod server_clock;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,12 +13,14 @@ use std::{
 };
 
 use nixfleet_protocol::{
-    journal::records::SwitchId,
+    journal::records::{Healing, SwitchId},
     wire::{
         MAX_ANSWER_BYTES,
         fields::{CommandId, Token},
         v1::{Register, Registered, Status, Updated},
-        v2::{CommandAnswer, OutputRecorded, Polled, SwitchRecorded, SwitchReport},
+        v2::{
+            CommandAnswer, HealingRecorded, OutputRecorded, Polled, SwitchRecorded, SwitchReport,
+        },
     },
 };
 use reqwest::{
@@ -31,6 +34,7 @@ pub(crate) use failure::{Failure, FailureKind};
 
 use crate::{messages, settings::Settings};
 use credentials::Credentials;
+use server_clock::ServerClock;
 
 /// How long to wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -56,6 +60,7 @@ pub(crate) struct DashboardClient {
     http: Client,
     host: Url,
     credentials: Mutex<Credentials>,
+    clock: ServerClock,
 }
 
 impl DashboardClient {
@@ -75,6 +80,7 @@ impl DashboardClient {
             http: http.build()?,
             host: host_url(&settings.url, settings.hostname.as_str()),
             credentials: Mutex::new(Credentials::new(settings.token.clone(), host_token)),
+            clock: ServerClock::default(),
         })
     }
 
@@ -87,7 +93,7 @@ impl DashboardClient {
     pub(crate) async fn poll(&self) -> Reply<Polled> {
         let wait = POLL_WAIT.as_secs();
         let (request, token) = self.request(Method::GET, &format!("poll?wait={wait}"));
-        let response = send(request.timeout(POLL_WAIT + POLL_SURPLUS)).await?;
+        let response = self.send(request.timeout(POLL_WAIT + POLL_SURPLUS)).await?;
         self.read(response, &token).await
     }
 
@@ -120,13 +126,25 @@ impl DashboardClient {
         let path = format!("switches/{switch}/output?offset={offset}");
         let (request, token) = self.request(Method::POST, &path);
         let request = request.header(CONTENT_TYPE, "application/octet-stream").body(piece);
-        let response = send(request).await?;
-        if response.status() == StatusCode::CONFLICT {
-            let recorded: OutputRecorded = parse(&body(response).await?)?;
+        let response = self.send(request).await?;
+        let status = response.status();
+        if status == StatusCode::CONFLICT {
+            let recorded: OutputRecorded = parse(status, &body(response).await?)?;
             return Ok(recorded.output_offset);
         }
         let recorded: OutputRecorded = self.read(response, &token).await?;
         Ok(recorded.output_offset)
+    }
+
+    /// A look-after that no switch was the reason for.
+    pub(crate) async fn healing(&self, healing: &Healing) -> Reply<()> {
+        let path = format!("healings/{}", healing.id);
+        self.call::<_, HealingRecorded>(Method::PUT, &path, Some(healing)).await.map(drop)
+    }
+
+    /// How many seconds this host's clock is ahead of the dashboard's, once an answer has said a date.
+    pub(crate) fn clock_ahead(&self) -> Option<i64> {
+        self.clock.ahead()
     }
 
     /// Takes over a token of the host's own. It must be on disk already.
@@ -149,7 +167,7 @@ impl DashboardClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = send(request).await?;
+        let response = self.send(request).await?;
         self.read(response, &token).await
     }
 
@@ -165,11 +183,17 @@ impl DashboardClient {
         (self.http.request(method, url).headers(headers), token)
     }
 
+    async fn send(&self, request: RequestBuilder) -> Reply<Response> {
+        let response = request.send().await.map_err(|error| network(&error))?;
+        self.clock.read(response.headers());
+        Ok(response)
+    }
+
     /// Classifies an answer and reads its body.
     async fn read<T: DeserializeOwned>(&self, response: Response, token: &Token) -> Reply<T> {
         let status = response.status();
         if status.is_success() {
-            let value = parse(&body(response).await?)?;
+            let value = parse(status, &body(response).await?)?;
             self.credentials().accepted(token);
             return Ok(value);
         }
@@ -193,10 +217,6 @@ fn host_url(dashboard: &Url, host: &str) -> Url {
     url
 }
 
-async fn send(request: RequestBuilder) -> Reply<Response> {
-    request.send().await.map_err(|error| network(&error))
-}
-
 fn network(error: &reqwest::Error) -> Failure {
     // reqwest's own text repeats the whole URL; which host it is stands in the log line already.
     let cause = std::error::Error::source(error).map(messages::with_causes);
@@ -210,20 +230,22 @@ fn network(error: &reqwest::Error) -> Failure {
 
 /// Reads a body, and refuses it while reading when it gets too long.
 async fn body(mut response: Response) -> Reply<Vec<u8>> {
+    let status = response.status().as_u16();
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| network(&error))? {
         if body.len() + piece.len() > MAX_ANSWER_BYTES {
             let why = format!("its answer is longer than {MAX_ANSWER_BYTES} bytes");
-            return Err(Failure::nonsense(why));
+            return Err(Failure::nonsense(status, why));
         }
         body.extend_from_slice(&piece);
     }
     Ok(body)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Reply<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| Failure::nonsense(format!("its answer makes no sense: {error}")))
+fn parse<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Reply<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        Failure::nonsense(status.as_u16(), format!("its answer makes no sense: {error}"))
+    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! What the agent does.
 
 use nixfleet_protocol::{
-    journal::records::SwitchId,
+    installed::Difference,
+    journal::records::{HealingId, SwitchId},
     wire::{fields::CommandId, v2::AnswerOutcome},
 };
 use rustix::process::Signal;
 
 use super::{
+    contact::Contact,
     facts::{AnswerText, Arrival, Closing, Protocol, Stage},
     lane::LaneName,
 };
@@ -26,6 +28,20 @@ pub(crate) enum Action {
     Report { switch: SwitchId, stage: Stage, protocol: Protocol },
     /// Send output from this byte on.
     SendOutput { switch: SwitchId, offset: u64 },
+    /// Say what a healing was.
+    ReportHealing(HealingId),
+    /// Write down the dashboard's last word on a healing.
+    MarkHealing { healing: HealingId, closing: Closing, protocol: Protocol },
+    /// See whether this agent is what is installed, and whether its watchdog is there.
+    LookAround,
+    /// Have this agent replaced by the one that is installed.
+    HandOver,
+    /// Have the watchdog's job looked after.
+    MendWatchdog,
+    /// Show that the loop still turns.
+    ShowLife,
+    /// Write down how the agent and the dashboard get on.
+    NoteContact(Contact),
     /// Write down the heartbeat.
     NoteHeartbeat,
     /// See whether anything is new in the journal.
@@ -85,6 +101,20 @@ pub(crate) enum Note {
     CommandAnswered { verb: String, outcome: AnswerOutcome, message: String },
     /// The agent's job could not be looked after.
     EnsureGivenUp { switch: SwitchId },
+    /// A healing was refused for good.
+    HealingRefused { healing: HealingId, status: u16, said: String },
+    /// A healing has reached the dashboard.
+    HealingTaken { healing: HealingId },
+    /// This agent is not what is installed, and gives way.
+    Outdated { difference: Difference },
+    /// It should have been replaced and was not.
+    StillOutdated { difference: Difference },
+    /// The config on disk is not one to change over to.
+    ConfigUnusable { why: String },
+    /// The watchdog is missing.
+    WatchdogMissing,
+    /// It should have been brought back and was not.
+    WatchdogStillMissing,
     /// The dashboard does not take the output of a switch.
     OutputGivenUp { switch: SwitchId },
 }

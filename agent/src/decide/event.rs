@@ -1,8 +1,11 @@
 //! What happens to the agent.
 
-use nixfleet_protocol::{journal::records::SwitchId, wire::fields::CommandId};
+use nixfleet_protocol::{
+    journal::records::{HealingId, SwitchId},
+    wire::fields::CommandId,
+};
 
-use super::facts::{Arrival, Look, Protocol, Serial, Stage, Taken};
+use super::facts::{Arrival, Look, Protocol, Serial, Stage, Surroundings, Taken};
 use crate::dashboard_client::Reply;
 
 /// The answer to a registration.
@@ -59,6 +62,20 @@ pub(crate) enum Event {
     EnsureEnded { switch: SwitchId },
     /// A v1 dashboard was told of the restart, or it was tried for long enough.
     RestartTold,
+    /// The report of a healing was taken, or not.
+    HealingReported { healing: HealingId, reply: Reply<()> },
+    /// The journal does not say any more what a healing was.
+    HealingNotReportable { healing: HealingId },
+    /// The dashboard's last word on a healing is on disk, or could not be put there.
+    HealingMarked { serial: Serial, healing: HealingId, is_done: bool },
+    /// The agent has looked around itself.
+    LookedAround(Surroundings),
+    /// It could not.
+    LookAroundFailed,
+    /// `ensure-agent` ended, and this agent did not.
+    HandOverEnded,
+    /// `ensure-watchdog` ended.
+    WatchdogMended,
     /// The journal was pruned.
     Pruned,
     /// Something was done whose outcome shows elsewhere.

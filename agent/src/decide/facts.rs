@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use nixfleet_protocol::{
-    journal::records::{Initiator, Outcome, SwitchId},
+    installed::Difference,
+    journal::records::{HealingId, Initiator, Outcome, SwitchId},
     lifecycle::Phase,
     wire::{
         fields::{CommandId, Text},
@@ -77,8 +78,8 @@ pub(crate) struct SwitchView {
     pub(crate) phase: Phase,
     /// Time since it was accepted; `None` when that lies in the future or cannot be read.
     pub(crate) age: Option<Duration>,
-    /// Its request says what to start.
-    pub(crate) is_readable: bool,
+    /// Its request says what to start, and is of this host's agent if it is of an agent at all.
+    pub(crate) may_start: bool,
     /// How it ended, once it has.
     pub(crate) ended: Option<Ended>,
     /// The dashboard has answered for good.
@@ -116,6 +117,32 @@ pub(crate) struct CommandView {
 pub(crate) struct Look {
     pub(crate) switches: Vec<SwitchView>,
     pub(crate) commands: Vec<CommandView>,
+    /// Healings that the dashboard has not answered for good.
+    pub(crate) healings: Vec<HealingId>,
+}
+
+/// What is around the agent, beside its work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Surroundings {
+    /// What of this agent is not what is installed.
+    pub(crate) outdated: Option<Outdated>,
+    /// Nobody holds the switch lock.
+    pub(crate) is_lock_free: bool,
+    /// home-manager is activating a generation, or was killed while it did.
+    pub(crate) is_activating: bool,
+    /// A watchdog is installed and does not run.
+    pub(crate) misses_watchdog: bool,
+}
+
+/// This agent is not what is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outdated {
+    /// In what.
+    pub(crate) difference: Difference,
+    /// Which state of what is installed: another number means that it has changed once more.
+    pub(crate) number: u64,
+    /// Why an agent would not come up with the config as it is on disk.
+    pub(crate) flaw: Option<String>,
 }
 
 /// What the dashboard is told about a switch.

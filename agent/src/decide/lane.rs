@@ -7,7 +7,7 @@ use std::{
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
-use super::action::Note;
+use super::{action::Note, contact::Failing};
 use crate::dashboard_client::{Failure, FailureKind};
 
 /// The wait after a first failure, before jitter.
@@ -24,6 +24,7 @@ pub(crate) enum LaneName {
     Command,
     Report,
     Output,
+    Healing,
 }
 
 impl fmt::Display for LaneName {
@@ -34,6 +35,7 @@ impl fmt::Display for LaneName {
             Self::Command => "answer to a command",
             Self::Report => "report of a switch",
             Self::Output => "output of a switch",
+            Self::Healing => "report of a healing",
         })
     }
 }
@@ -46,7 +48,7 @@ pub(super) struct Lane {
     not_before: Option<Instant>,
     schedule: ExponentialBuilder,
     delays: ExponentialBackoff,
-    trouble: Option<FailureKind>,
+    trouble: Option<(FailureKind, Failing)>,
 }
 
 impl Lane {
@@ -99,8 +101,23 @@ impl Lane {
         if is_passing(failure) {
             return None;
         }
-        let is_news = self.trouble.replace(failure.kind()) != Some(failure.kind());
-        is_news.then(|| Note::Failing { lane: self.name, why: failure.explanation() })
+        let (kind, status) = (failure.kind(), failure.http_status());
+        let known = self.trouble.take();
+        let since = known.as_ref().map_or(now, |(_, failing)| failing.since);
+        let is_news = known.as_ref().is_none_or(|(known, _)| *known != kind);
+        // The words of the same failure may differ each time; the first ones stay.
+        let same = known.filter(|(_, failing)| !is_news && failing.http_status == status);
+        let told = same.unwrap_or_else(|| {
+            (kind, Failing { since, http_status: status, why: failure.explanation() })
+        });
+        let note = is_news.then(|| Note::Failing { lane: self.name, why: told.1.why.clone() });
+        self.trouble = Some(told);
+        note
+    }
+
+    /// What is wrong with the calls of this kind.
+    pub(super) fn failing(&self) -> Option<&Failing> {
+        self.trouble.as_ref().map(|(_, failing)| failing)
     }
 
     fn delay(&mut self, failure: &Failure) -> Duration {
@@ -124,8 +141,16 @@ impl Lane {
 
     /// The dashboard answers again: what only waited for that waits no longer.
     pub(super) fn dashboard_is_back(&mut self) {
-        if self.trouble == Some(FailureKind::Unreachable) {
-            self.not_before = None;
+        match &self.trouble {
+            Some((FailureKind::Unreachable, _)) => self.not_before = None,
+            Some((
+                FailureKind::Refused
+                | FailureKind::Unauthorized
+                | FailureKind::Missing
+                | FailureKind::Answered,
+                _,
+            ))
+            | None => {}
         }
     }
 
@@ -143,7 +168,7 @@ impl Lane {
 /// Whether the same call is worth making again at once.
 const fn is_passing(failure: &Failure) -> bool {
     match failure {
-        Failure::Unauthorized { has_other } => *has_other,
+        Failure::Unauthorized { has_other, .. } => *has_other,
         Failure::Refused { .. } | Failure::Missing { .. } | Failure::Retry { .. } => false,
     }
 }
@@ -181,7 +206,7 @@ mod tests {
         let now = Instant::now();
         let mut lane = Lane::new(LaneName::Report, 1);
         let after = Duration::from_mins(10);
-        let failure = Failure::Retry { after: Some(after), reached: true, why: String::new() };
+        let failure = Failure::Retry { after: Some(after), status: Some(503), why: String::new() };
         lane.fail(&failure, now);
         assert_eq!(lane.opens_at().unwrap() - now, after);
         // That it answers elsewhere does not cut short what it asked for here.
@@ -196,7 +221,7 @@ mod tests {
         assert!(lane.succeed().is_none());
         assert!(lane.fail(&unreachable(), now).is_some());
         assert!(lane.fail(&unreachable(), now).is_none());
-        assert!(lane.fail(&Failure::nonsense("?".to_owned()), now).is_some());
+        assert!(lane.fail(&Failure::nonsense(200, "?".to_owned()), now).is_some());
         assert_eq!(lane.succeed(), Some(Note::Recovered { lane: LaneName::Poll }));
         assert!(lane.succeed().is_none());
     }
@@ -205,9 +230,9 @@ mod tests {
     fn another_token_is_tried_at_once() {
         let now = Instant::now();
         let mut lane = Lane::new(LaneName::Register, 1);
-        assert!(lane.fail(&Failure::Unauthorized { has_other: true }, now).is_none());
+        assert!(lane.fail(&Failure::Unauthorized { status: 401, has_other: true }, now).is_none());
         assert!(lane.is_free(now));
-        assert!(lane.fail(&Failure::Unauthorized { has_other: false }, now).is_some());
+        assert!(lane.fail(&Failure::Unauthorized { status: 401, has_other: false }, now).is_some());
         assert!(!lane.is_free(now));
     }
 }

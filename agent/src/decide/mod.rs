@@ -9,12 +9,21 @@
 //! - [`switches`]: each switch, from its acceptance to the dashboard's last word on it.
 //! - [`reports`], [`output`]: what the dashboard is told about switches.
 //! - [`commands`], [`stop`]: everything else that it may ask for.
+//! - [`looking`]: when the journal is looked at and pruned.
+//! - [`healings`]: what was put right without a switch, and the dashboard's word on it.
+//! - [`care`]: an agent that is no longer what is installed, and a watchdog that is gone.
+//! - [`life`], [`contact`]: what others on this machine are to know of the agent.
 
 pub(crate) mod action;
+mod care;
 mod commands;
+pub(crate) mod contact;
 pub(crate) mod event;
 pub(crate) mod facts;
+mod healings;
 mod lane;
+mod life;
+mod looking;
 mod output;
 mod reports;
 mod stop;
@@ -27,13 +36,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::{journal::records::SwitchId, wire::fields::CommandId};
+use nixfleet_protocol::{
+    journal::records::{HealingId, SwitchId},
+    wire::fields::CommandId,
+};
 
 use action::{Action, Note};
+use care::Care;
 use commands::{Arriving, Restarting, TrackedCommand};
+use contact::Contact;
 use event::{Event, Welcome};
-use facts::{Arrival, Delivery, Look, Protocol, Serial};
+use facts::{Arrival, Delivery, Protocol, Serial};
+use healings::TrackedHealing;
 use lane::{Lane, LaneName};
+use life::SignOfLife;
+use looking::{Looking, Pruning};
 use stop::Stop;
 use switches::TrackedSwitch;
 
@@ -41,12 +58,6 @@ use crate::dashboard_client::{Failure, Reply};
 
 /// Time between two glances at the journal while nothing is going on.
 const GLANCE_EVERY: Duration = Duration::from_secs(1);
-
-/// Time between two looks while a switch is at work or has just ended.
-const LOOK_OFTEN: Duration = Duration::from_millis(200);
-
-/// Time between two looks while something is open.
-const LOOK_SELDOM: Duration = Duration::from_secs(1);
 
 /// Time between two polls at least when the first one brought a command.
 const POLL_AGAIN: Duration = Duration::from_millis(50);
@@ -57,12 +68,6 @@ const POLL_SLOWLY: Duration = Duration::from_secs(1);
 
 /// A job at the journal that did not work is not tried again before this time.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(5);
-
-/// Time between two prunings of the journal.
-const PRUNE_EVERY: Duration = Duration::from_hours(1);
-
-/// That many closed switches and commands call for pruning before its time.
-const PRUNE_AFTER_CLOSED: u32 = 20;
 
 /// While that many switches and commands are open, no more are asked for.
 const MAX_OPEN: usize = 64;
@@ -82,6 +87,7 @@ pub(crate) struct State {
     command: Lane,
     report: Lane,
     output: Lane,
+    healing: Lane,
     heartbeat_began: Instant,
     heartbeat_due: Instant,
     poll_began: Instant,
@@ -98,31 +104,21 @@ pub(crate) struct State {
     restarting: Option<Restarting>,
     is_ensuring: bool,
     pruning: Pruning,
-}
-
-/// Looking at the journal.
-#[derive(Debug)]
-struct Looking {
-    is_under_way: bool,
-    /// A glance will not do.
-    is_wanted: bool,
-    due: Instant,
-    /// The number of the last look.
-    newest: Serial,
-}
-
-/// Pruning the journal.
-#[derive(Debug)]
-struct Pruning {
-    is_under_way: bool,
-    due: Instant,
-    /// Switches and commands that were closed since.
-    closed: u32,
+    healings: BTreeMap<HealingId, TrackedHealing>,
+    care: Care,
+    life: SignOfLife,
+    noted_contact: Contact,
 }
 
 impl State {
-    /// An agent that has just come up.
-    pub(crate) fn new(interval: Duration, myself: String, seed: u64, now: Instant) -> Self {
+    /// An agent that has just come up. `systemd_watches` is the time within which systemd wants to hear of it.
+    pub(crate) fn new(
+        interval: Duration,
+        systemd_watches: Option<Duration>,
+        myself: String,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let lane = |name: LaneName| Lane::new(name, seed.wrapping_add(name as u64));
         Self {
             interval,
@@ -133,10 +129,11 @@ impl State {
             command: lane(LaneName::Command),
             report: lane(LaneName::Report),
             output: lane(LaneName::Output),
+            healing: lane(LaneName::Healing),
             heartbeat_began: now,
             heartbeat_due: now,
             poll_began: now,
-            looking: Looking { is_under_way: false, is_wanted: true, due: now, newest: 0 },
+            looking: Looking::new(now),
             newest: 0,
             switches: BTreeMap::new(),
             commands: BTreeMap::new(),
@@ -146,14 +143,17 @@ impl State {
             acknowledgements: BTreeMap::new(),
             restarting: None,
             is_ensuring: false,
-            pruning: Pruning { is_under_way: false, due: now, closed: 0 },
+            pruning: Pruning::new(now),
+            healings: BTreeMap::new(),
+            care: Care::new(now),
+            life: SignOfLife::new(systemd_watches, now),
+            noted_contact: Contact::default(),
         }
     }
 
     /// When [`Event::TimeCame`] is due.
     pub(crate) fn wake_at(&self, now: Instant) -> Instant {
-        let lanes = [&self.register, &self.poll, &self.command, &self.report, &self.output];
-        let opening = lanes.into_iter().filter_map(Lane::opens_at).filter(|at| *at > now);
+        let opening = self.lanes().into_iter().filter_map(Lane::opens_at).filter(|at| *at > now);
         let heartbeat = (!self.register.is_busy()).then_some(self.heartbeat_due);
         let look = (!self.looking.is_under_way).then_some(self.looking.due);
         let restart = self.restarting.as_ref().map(|restarting| restarting.deadline);
@@ -161,9 +161,15 @@ impl State {
             .chain(heartbeat.filter(|at| *at > now))
             .chain(look)
             .chain(restart)
+            .chain(self.life.wakes_at())
             .min()
             .unwrap_or(now + GLANCE_EVERY);
-        soonest.max(now + SHORTEST_SLEEP)
+        // Also while a look takes long: what others are to see of the agent does not wait for it.
+        soonest.clamp(now + SHORTEST_SLEEP, now + GLANCE_EVERY)
+    }
+
+    const fn lanes(&self) -> [&Lane; 6] {
+        [&self.register, &self.poll, &self.command, &self.report, &self.output, &self.healing]
     }
 
     fn open(&self) -> usize {
@@ -230,6 +236,18 @@ impl State {
             Event::EnsureEnded { switch } => self.ensure_ended(switch, now),
             Event::RestartTold => self.restart_told(),
             Event::Pruned => self.pruning.is_under_way = false,
+            Event::HealingReported { healing, reply } => {
+                self.healing_reported(healing, reply, now, actions);
+            }
+            Event::HealingNotReportable { healing } => self.healing_not_reportable(healing, now),
+            Event::HealingMarked { serial, healing, is_done } => {
+                self.newest = self.newest.max(serial);
+                self.healing_marked(healing, is_done, now, actions);
+            }
+            Event::LookedAround(seen) => self.looked_around(seen, now, actions),
+            Event::LookAroundFailed => self.look_around_ended(now),
+            Event::HandOverEnded => self.hand_over_ended(now),
+            Event::WatchdogMended => self.watchdog_mended(now),
         }
     }
 
@@ -241,12 +259,16 @@ impl State {
         self.plan_calls_on_commands(now, actions);
         self.plan_reports(now, actions);
         self.plan_output(now, actions);
+        self.plan_healings(now, actions);
         self.plan_switches(now, actions);
         self.plan_register(now, actions);
         self.plan_poll(now, actions);
         self.plan_look(now, actions);
         self.plan_pruning(now, actions);
+        self.plan_look_around(now, actions);
+        self.plan_contact(actions);
         self.plan_restart(now, actions);
+        self.plan_sign_of_life(now, actions);
     }
 
     // Registration, which is also the heartbeat.
@@ -296,6 +318,7 @@ impl State {
             &mut self.command,
             &mut self.report,
             &mut self.output,
+            &mut self.healing,
         ] {
             lane.dashboard_is_back();
         }
@@ -337,61 +360,6 @@ impl State {
                 self.register_soon(&failure, now);
                 actions.extend(self.poll.fail(&failure, now).map(Action::Note));
             }
-        }
-    }
-
-    // The journal.
-
-    fn look_soon(&mut self, now: Instant) {
-        self.looking.is_wanted = true;
-        self.looking.due = now;
-    }
-
-    fn plan_look(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.looking.is_under_way || now < self.looking.due {
-            return;
-        }
-        let must_look = self.looking.is_wanted || !self.switches.is_empty();
-        self.looking.due = now + self.look_pause();
-        if must_look {
-            self.looking.is_wanted = false;
-            self.looking.is_under_way = true;
-            actions.push(Action::Look);
-        } else {
-            actions.push(Action::Glance);
-        }
-    }
-
-    fn look_pause(&self) -> Duration {
-        if self.switches.values().any(TrackedSwitch::is_moving) {
-            LOOK_OFTEN
-        } else if self.switches.is_empty() {
-            GLANCE_EVERY
-        } else {
-            LOOK_SELDOM
-        }
-    }
-
-    fn looked(&mut self, serial: Serial, look: Look, now: Instant) {
-        self.looking.is_under_way = false;
-        if serial < self.newest {
-            self.look_soon(now);
-            return;
-        }
-        self.newest = serial;
-        self.looking.newest = serial;
-        self.take_in_switches(look.switches, now);
-        self.take_in_commands(look.commands, now);
-        self.looking.due = now + self.look_pause();
-    }
-
-    fn plan_pruning(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let is_due = self.pruning.due <= now || self.pruning.closed >= PRUNE_AFTER_CLOSED;
-        if is_due && !self.pruning.is_under_way {
-            self.pruning.is_under_way = true;
-            self.pruning.due = now + PRUNE_EVERY;
-            self.pruning.closed = 0;
-            actions.push(Action::Prune);
         }
     }
 }

@@ -23,10 +23,10 @@ use crate::dashboard_client::{Failure, Reply};
 const V1_AWAITS_RELOAD_FOR: Duration = Duration::from_secs(20);
 
 /// So often a report is sent again although the dashboard does not know the host.
-const MAX_MISSES: u8 = 3;
+pub(super) const MAX_MISSES: u8 = 3;
 
 /// After so many errors of the dashboard's own a result lets the others pass.
-const SETBACKS_TO_STEP_BACK: u32 = 5;
+pub(super) const SETBACKS_TO_STEP_BACK: u32 = 5;
 
 impl State {
     pub(super) fn plan_reports(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -104,7 +104,7 @@ impl State {
                     Failure::Missing { said }
                 }
             }
-            Failure::Retry { reached: true, .. } => {
+            Failure::Retry { status: Some(_), .. } => {
                 tracked.setbacks += 1;
                 failure
             }

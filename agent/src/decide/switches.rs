@@ -116,7 +116,7 @@ impl TrackedSwitch {
         Circumstances {
             age: self.view.age.map(|age| age + since),
             was_tried: self.was_tried,
-            is_readable: self.view.is_readable,
+            is_readable: self.view.may_start,
         }
     }
 
@@ -250,7 +250,7 @@ impl State {
     }
 
     /// One at a time, and not beside a switch: home-manager changes the agent's job itself while it runs.
-    fn may_ensure(&self) -> bool {
+    pub(super) fn may_ensure(&self) -> bool {
         let is_in_hand = |tracked: &TrackedSwitch| {
             tracked.view.phase.is_at_work() || tracked.view.phase == Phase::Ensuring
         };

@@ -1,5 +1,9 @@
 //! The core, driven by hand: events in, actions out, no world.
 
+mod care;
+mod healings;
+mod outward;
+
 use std::time::{Duration, Instant};
 
 use nixfleet_protocol::{
@@ -17,8 +21,8 @@ use super::{
     action::Action,
     event::{Event, Welcome},
     facts::{
-        Arrival, Closing, CommandView, Delivery, Ended, Look, Protocol, Serial, Stage, SwitchView,
-        Taken,
+        Arrival, Closing, CommandView, Delivery, Ended, Look, Protocol, Serial, Stage,
+        Surroundings, SwitchView, Taken,
     },
     handle,
 };
@@ -35,7 +39,8 @@ struct Core {
 impl Core {
     fn new() -> Self {
         let now = Instant::now();
-        let state = State::new(Duration::from_secs(30), "version 1, pid 7".to_owned(), 1, now);
+        let state =
+            State::new(Duration::from_secs(30), None, "version 1, pid 7".to_owned(), 1, now);
         Self { state, now, serial: 0, look: Look::default() }
     }
 
@@ -90,7 +95,7 @@ fn switch(initiator: Initiator, phase: Phase) -> SwitchView {
         initiator,
         phase,
         age: Some(Duration::ZERO),
-        is_readable: true,
+        may_start: true,
         ended: None,
         is_answered: false,
         output_bytes: 0,
@@ -123,7 +128,7 @@ fn command_id() -> CommandId {
 }
 
 fn look(switches: Vec<SwitchView>) -> Look {
-    Look { switches, commands: Vec::new() }
+    Look { switches, ..Look::default() }
 }
 
 const FINAL: Stage = Stage::Final { with_reload: true };
@@ -442,7 +447,7 @@ fn a_result_that_the_dashboard_chokes_on_lets_the_others_pass() {
     let second = ended(Initiator::User, Duration::from_mins(1), true);
     let (mut core, _) = Core::with(Protocol::V2, look(vec![first.clone(), second.clone()]));
     for try_number in 1..=5 {
-        let reply = Err(Failure::nonsense("500".to_owned()));
+        let reply = Err(Failure::nonsense(500, "500".to_owned()));
         core.event(Event::Reported { switch: first.id, stage: FINAL, reply });
         let next = reports(&core.passes(Duration::from_mins(5)));
         let expected = if try_number < 5 { first.id } else { second.id };
@@ -539,7 +544,7 @@ fn a_restart_happens_once_the_dashboard_has_heard_of_it() {
 #[test]
 fn the_next_agent_answers_for_a_restart() {
     let commands = vec![command("restart", false)];
-    let (_, actions) = Core::with(Protocol::V2, Look { switches: Vec::new(), commands });
+    let (_, actions) = Core::with(Protocol::V2, Look { commands, ..Look::default() });
     let expected = (AnswerOutcome::Succeeded, "agent restarted: version 1, pid 7".to_owned());
     assert_eq!(answer(&actions), Some(expected));
 }
@@ -639,14 +644,25 @@ fn an_old_look_changes_nothing() {
 fn nothing_is_done_and_nothing_is_due_while_idle() {
     let (mut core, _) = Core::with(Protocol::V2, Look::default());
     core.event(Event::Pruned);
+    core.event(Event::LookedAround(Surroundings::default()));
     core.event(Event::TimeCame);
     let began = core.now;
-    let mut wakes = 0;
+    let (mut wakes, mut signs, mut looks_around) = (0, 0, 0);
     while core.now < began + Duration::from_secs(20) {
         core.now = core.state.wake_at(core.now);
         wakes += 1;
         let actions = core.event(Event::TimeCame);
-        assert!(actions.iter().all(|action| *action == Action::Glance), "{actions:?}");
+        let of_kind = |kind: &Action| actions.iter().filter(|action| *action == kind).count();
+        let [glance, sign, look] =
+            [Action::Glance, Action::ShowLife, Action::LookAround].map(|kind| of_kind(&kind));
+        assert_eq!(glance + sign + look, actions.len(), "{actions:?}");
+        signs += sign;
+        looks_around += look;
+        if look > 0 {
+            core.event(Event::LookedAround(Surroundings::default()));
+        }
     }
     assert!(wakes <= 21, "{wakes} wakes in 20 s");
+    assert!((5..=10).contains(&signs), "{signs} signs of life in 20 s");
+    assert_eq!(looks_around, 2);
 }

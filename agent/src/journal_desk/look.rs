@@ -7,7 +7,7 @@ use nixfleet_protocol::{
     journal::{
         lock::{self, LockError, LockState},
         read::{self, Found},
-        records::{Initiator, SwitchId, SwitchResult},
+        records::{Initiator, Request, SwitchId, SwitchResult},
         store::{CommandEntry, Entry, JournalError},
     },
     lifecycle::Phase,
@@ -46,7 +46,8 @@ impl Desk {
                 None => self.read_switch(id, &lock)?,
             });
         }
-        Ok(Look { switches, commands: self.look_at_commands()? })
+        let commands = self.look_at_commands()?;
+        Ok(Look { switches, commands, healings: self.look_at_healings()? })
     }
 
     pub(super) fn look_at_lock(&self) -> Result<LockState, LockError> {
@@ -66,6 +67,7 @@ impl Desk {
     ) -> Result<SwitchView, JournalError> {
         let entry = self.journal.entry(id);
         self.say_unreadable_parts(&entry);
+        self.say_foreign(&entry);
         let phase = self.journal.phase(&entry, lock)?;
         let view = self.view(&entry, phase);
         match view.phase {
@@ -101,7 +103,7 @@ impl Desk {
                 Some(request) => since(request.requested_at),
                 None => folder_age(directory.root()),
             },
-            is_readable: request.is_some(),
+            may_start: request.is_some_and(|request| self.may_start(request)),
             ended: result.map(|result| ended(result, entry)),
             is_answered: directory.reported().exists() || directory.refused().exists(),
             output_bytes: size(&directory.output_log()),
@@ -121,6 +123,25 @@ impl Desk {
             if let Some(trouble) = trouble {
                 self.say_unreadable(&path, &trouble);
             }
+        }
+    }
+
+    /// Not what an agent of another name has accepted: a journal that was copied from another machine, or is shared with
+    /// one, holds what is not to be carried out here.
+    pub(super) fn may_start(&self, request: &Request) -> bool {
+        match request.initiator {
+            Initiator::Agent => request.host == self.host.as_str(),
+            Initiator::User => true,
+        }
+    }
+
+    fn say_foreign(&mut self, entry: &Entry) {
+        let Some(request) = entry.request.as_present() else { return };
+        if !self.may_start(request) && self.said_foreign.insert(request.host.clone()) {
+            tracing::warn!(
+                of = request.host, here = %self.host.as_str(), switch = %entry.id,
+                "the journal holds a switch that an agent of another name has accepted: this folder was copied, or the host was renamed; it is not started here"
+            );
         }
     }
 
@@ -201,7 +222,7 @@ pub(super) fn since(moment: Timestamp) -> Option<Duration> {
     Duration::try_from(Timestamp::now().duration_since(moment)).ok()
 }
 
-fn folder_age(folder: &Path) -> Option<Duration> {
+pub(super) fn folder_age(folder: &Path) -> Option<Duration> {
     fs::metadata(folder).ok()?.modified().ok()?.elapsed().ok()
 }
 

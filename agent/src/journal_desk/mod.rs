@@ -4,7 +4,9 @@
 //! What a job says is a fact; nothing is decided here.
 
 mod commands;
+mod healings;
 mod look;
+mod surroundings;
 mod switches;
 mod watch;
 
@@ -14,13 +16,16 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
+    time::Instant,
 };
 
-use nixfleet_protocol::journal::records::SwitchId;
+use jiff::{SignedDuration, Timestamp};
+
 use nixfleet_protocol::{
     home_manager::HomeManagerLinks,
     journal::{
         atomic::{self, WriteError},
+        records::{HealingId, SwitchId},
         recovery::Closer,
         store::{Journal, JournalError},
     },
@@ -34,9 +39,13 @@ pub(crate) use switches::Recovered;
 pub(crate) use watch::JournalWatch;
 
 use crate::{
-    decide::facts::{Serial, SwitchView},
+    decide::{
+        contact::Contact,
+        facts::{Protocol, Serial, SwitchView},
+    },
+    installed_watch::InstalledWatch,
     running_agent::AgentRecord,
-    settings::Settings,
+    settings::{Origin, Settings},
 };
 
 /// The thread is gone: a job broke it.
@@ -88,6 +97,7 @@ pub(crate) struct Desk {
     watch: Arc<JournalWatch>,
     me: ProcessIdentity,
     agent: AgentRecord,
+    installed: InstalledWatch,
     host: HostId,
     links: HomeManagerLinks,
     repo_dir: PathBuf,
@@ -100,6 +110,12 @@ pub(crate) struct Desk {
     complete: HashMap<SwitchId, SwitchView>,
     /// Commands that the dashboard has answered for good.
     closed: HashSet<CommandId>,
+    /// Healings that nothing will happen to any more.
+    settled_healings: HashSet<HealingId>,
+    /// Healings that only this agent will change any more.
+    open_healings: HashSet<HealingId>,
+    /// Hosts that others' requests in this journal were said to be of.
+    said_foreign: HashSet<String>,
     /// Files that were said to be unreadable already.
     said_unreadable: HashSet<PathBuf>,
 }
@@ -110,9 +126,11 @@ impl Desk {
         watch: Arc<JournalWatch>,
         agent: AgentRecord,
         settings: &Settings,
+        origin: Origin,
         tokens: Vec<Token>,
     ) -> Self {
         Self {
+            installed: InstalledWatch::new(agent.program(), origin),
             journal,
             watch,
             me: agent.process().clone(),
@@ -126,6 +144,9 @@ impl Desk {
             settled: HashSet::new(),
             complete: HashMap::new(),
             closed: HashSet::new(),
+            settled_healings: HashSet::new(),
+            open_healings: HashSet::new(),
+            said_foreign: HashSet::new(),
             said_unreadable: HashSet::new(),
         }
     }
@@ -133,6 +154,23 @@ impl Desk {
     /// Writes down that the dashboard has answered a heartbeat.
     pub(crate) fn note_heartbeat(&mut self) -> Result<(), WriteError> {
         self.agent.note_heartbeat()
+    }
+
+    /// Writes down how the agent and the dashboard get on. What the dashboard has said may hold secrets.
+    pub(crate) fn note_contact(&mut self, contact: &Contact) -> Result<(), WriteError> {
+        let redactor = self.redactor();
+        self.agent.note_contact(|noted| {
+            let failing = contact.failing.as_ref();
+            noted.protocol = contact.protocol.map(Protocol::number);
+            noted.failing_since = failing.map(|failing| moment_of(failing.since));
+            noted.http_status = failing.and_then(|failing| failing.http_status);
+            noted.failure = failing.map(|failing| redactor.redact(&failing.why));
+        })
+    }
+
+    /// Writes down how far this host's clock is ahead of the dashboard's.
+    pub(crate) fn note_clock(&mut self, ahead_seconds: i64) -> Result<(), WriteError> {
+        self.agent.note_contact(|noted| noted.clock_ahead_seconds = Some(ahead_seconds))
     }
 
     /// Stores the token that the dashboard gave this host.
@@ -151,6 +189,9 @@ impl Desk {
         self.complete.retain(|id, _| switches.contains(id));
         let commands: HashSet<CommandId> = self.journal.command_ids()?.into_iter().collect();
         self.closed.retain(|id| commands.contains(id));
+        let healings: HashSet<HealingId> = self.journal.healing_ids()?.into_iter().collect();
+        self.settled_healings.retain(|id| healings.contains(id));
+        self.open_healings.retain(|id| healings.contains(id));
         self.said_unreadable.retain(|path| path.exists());
         if !pruned.is_empty() {
             tracing::info!(switches = pruned.len(), "removed old switches from the journal");
@@ -170,4 +211,10 @@ impl Desk {
     fn redactor(&self) -> Redactor {
         Redactor::new(self.tokens.iter().cloned())
     }
+}
+
+/// The wall clock at that time.
+fn moment_of(instant: Instant) -> Timestamp {
+    let ago = SignedDuration::try_from(instant.elapsed()).unwrap_or(SignedDuration::ZERO);
+    Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::MIN)
 }

@@ -72,7 +72,7 @@ impl Desk {
         let circumstances = Circumstances {
             age: request.and_then(|request| since(request.requested_at)),
             was_tried,
-            is_readable: request.is_some(),
+            is_readable: request.is_some_and(|request| self.may_start(request)),
         };
         match lifecycle::recovery(phase, circumstances) {
             Recovery::CloseNotStarted => self.close_not_started(&entry, why)?,
@@ -93,7 +93,13 @@ impl Desk {
     }
 
     fn close_not_started(&self, entry: &Entry, why: Option<&str>) -> Result<(), JournalError> {
-        let why = why.unwrap_or("it was not started within a minute of being asked for");
+        let foreign = entry.request.as_present().filter(|request| !self.may_start(request));
+        let foreign = foreign.map(|request| {
+            format!("it was accepted on {}, and this is {}", request.host, self.host.as_str())
+        });
+        let why = why
+            .or(foreign.as_deref())
+            .unwrap_or("it was not started within a minute of being asked for");
         let note = match self.last_words(entry.id) {
             Some(words) => format!("{why}; nixfleet-switch said: {words}"),
             None => why.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -10,33 +10,48 @@ use std::{
 /// Two changes within this time may leave the same time stamp on a folder, on the coarsest file system there is.
 const COARSEST_STAMP: Duration = Duration::from_secs(2);
 
-/// The folder of all switches, as it was when it was last read.
+/// The folders in which others begin something, as they were when they were last read.
 #[derive(Debug)]
 pub(crate) struct JournalWatch {
-    folder: PathBuf,
-    seen: Mutex<Option<SystemTime>>,
+    folders: [PathBuf; 2],
+    seen: Mutex<Option<[SystemTime; 2]>>,
 }
 
 impl JournalWatch {
-    pub(crate) const fn new(folder: PathBuf) -> Self {
-        Self { folder, seen: Mutex::new(None) }
+    pub(crate) const fn new(folders: [PathBuf; 2]) -> Self {
+        Self { folders, seen: Mutex::new(None) }
     }
 
-    /// Remembers the folder as it is. To be called before it is read: what changes in between is then seen as new.
+    /// Remembers the folders as they are. To be called before they are read: what changes in between is then seen as new.
     pub(super) fn about_to_read(&self) {
-        let stamp = self.stamp().filter(|stamp| is_settled(*stamp, SystemTime::now()));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+        let now = SystemTime::now();
+        let stamps = self.stamps().filter(|all| all.iter().all(|stamp| is_settled(*stamp, now)));
+        self.remember(stamps);
     }
 
-    /// Whether the folder may have changed since it was last read.
+    /// What was read is not all there yet: it is to be read again.
+    pub(super) fn read_too_early(&self) {
+        self.remember(None);
+    }
+
+    /// Whether the folders may have changed since they were last read.
     pub(crate) fn has_changed(&self) -> bool {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.is_none() || seen != self.stamp()
+        seen.is_none() || seen != self.stamps()
     }
 
-    fn stamp(&self) -> Option<SystemTime> {
-        fs::metadata(&self.folder).and_then(|metadata| metadata.modified()).ok()
+    fn remember(&self, stamps: Option<[SystemTime; 2]>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
     }
+
+    fn stamps(&self) -> Option<[SystemTime; 2]> {
+        let [first, second] = &self.folders;
+        Some([stamp(first)?, stamp(second)?])
+    }
+}
+
+fn stamp(folder: &Path) -> Option<SystemTime> {
+    fs::metadata(folder).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// Whether a change from now on leaves another stamp. A stamp in the future is one of a clock that was set back.
@@ -51,17 +66,31 @@ mod tests {
     #[test]
     fn a_change_is_noticed_even_right_after_a_look() {
         let directory = tempfile::tempdir().unwrap();
-        let watch = JournalWatch::new(directory.path().to_owned());
+        let folders = ["switches", "healings"].map(|name| directory.path().join(name));
+        for folder in &folders {
+            fs::create_dir(folder).unwrap();
+        }
+        let watch = JournalWatch::new(folders.clone());
         assert!(watch.has_changed());
-        // The folder is brand new: its stamp says nothing yet.
+        // The folders are brand new: their stamps say nothing yet.
         watch.about_to_read();
         assert!(watch.has_changed());
 
-        let long_ago = SystemTime::now() - Duration::from_mins(1);
-        fs::File::open(directory.path()).unwrap().set_modified(long_ago).unwrap();
+        for folder in &folders {
+            let long_ago = SystemTime::now() - Duration::from_mins(1);
+            for each in &folders {
+                fs::File::open(each).unwrap().set_modified(long_ago).unwrap();
+            }
+            watch.about_to_read();
+            assert!(!watch.has_changed());
+            fs::create_dir(folder.join("new")).unwrap();
+            assert!(watch.has_changed());
+        }
+        for each in &folders {
+            fs::File::open(each).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
         watch.about_to_read();
-        assert!(!watch.has_changed());
-        fs::create_dir(directory.path().join("new")).unwrap();
+        watch.read_too_early();
         assert!(watch.has_changed());
     }
 }

@@ -3,7 +3,8 @@
 use std::{sync::PoisonError, time::Duration};
 
 use nixfleet_protocol::{
-    journal::records::SwitchId,
+    crash_point::{self, CrashPoint},
+    journal::records::{HealingId, SwitchId},
     wire::{
         fields::{CommandId, Text, Token},
         v1::Registered,
@@ -32,7 +33,11 @@ pub(super) async fn register(shared: &Shared) -> Result<Event, DeskGone> {
     if let Ok(registered) = &mut reply {
         take_token(shared, registered.agent_token.take()).await?;
     }
-    Ok(Event::Registered(reply.map(welcome)))
+    let reply = reply.map(welcome);
+    if reply.as_ref().is_ok_and(|welcome| welcome.command.is_some()) {
+        crash_point::reached(CrashPoint::AgentCommandCame);
+    }
+    Ok(Event::Registered(reply))
 }
 
 fn welcome(registered: Registered) -> Welcome {
@@ -56,7 +61,11 @@ pub(super) async fn poll(shared: &Shared) -> Result<Event, DeskGone> {
     if let Ok(polled) = &mut reply {
         take_token(shared, polled.agent_token.take()).await?;
     }
-    Ok(Event::Polled(reply.map(leased)))
+    let reply = reply.map(leased);
+    if reply.as_ref().is_ok_and(Option::is_some) {
+        crash_point::reached(CrashPoint::AgentCommandCame);
+    }
+    Ok(Event::Polled(reply))
 }
 
 fn leased(polled: Polled) -> Option<Arrival> {
@@ -93,6 +102,9 @@ async fn take_token(shared: &Shared, offered: Option<Token>) -> Result<(), DeskG
 
 pub(super) async fn acknowledge(shared: &Shared, command: CommandId) -> Event {
     let reply = shared.client.acknowledge(&command).await;
+    if reply.is_ok() {
+        crash_point::reached(CrashPoint::AgentAcknowledged);
+    }
     Event::Acknowledged { command, reply }
 }
 
@@ -115,6 +127,9 @@ pub(super) async fn send_answer(
         }
         Protocol::V2 => shared.client.answer(&command, &answer).await,
     };
+    if reply.is_ok() {
+        crash_point::reached(CrashPoint::AgentReported);
+    }
     Ok(Event::AnswerSent { command, reply })
 }
 
@@ -136,7 +151,21 @@ pub(super) async fn report(
             shared.client.report(&report).await.map(Some)
         }
     };
+    match stage {
+        Stage::Final { .. } if reply.is_ok() => crash_point::reached(CrashPoint::AgentReported),
+        Stage::Accepted | Stage::Running | Stage::Final { .. } => {}
+    }
     Ok(Event::Reported { switch, stage, reply })
+}
+
+pub(super) async fn report_healing(shared: &Shared, healing: HealingId) -> Result<Event, DeskGone> {
+    let (_, told) = shared.desk.run(move |desk| desk.healing(healing)).await?;
+    let Some(told) = told else { return Ok(Event::HealingNotReportable { healing }) };
+    let reply = shared.client.healing(&told).await;
+    if reply.is_ok() {
+        crash_point::reached(CrashPoint::AgentReported);
+    }
+    Ok(Event::HealingReported { healing, reply })
 }
 
 pub(super) async fn send_output(

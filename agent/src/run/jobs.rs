@@ -1,13 +1,14 @@
 //! Performing actions: each ends with the event that tells how it went.
 
-use std::{error::Error, os::unix::process::ExitStatusExt as _, process::ExitStatus, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
     journal::{lock::Lock, records::SwitchId, recovery, store::Entry},
     wire::fields::CommandId,
 };
 
-use super::{Shared, calls};
+use super::{Shared, calls, upkeep};
 use crate::{
     decide::{
         action::Action,
@@ -16,11 +17,17 @@ use crate::{
     },
     journal_desk::{Desk, DeskGone, Recovered},
     messages,
+    wrapper::ending,
 };
 
 /// Performs an action to its end.
 pub(super) async fn perform(shared: Arc<Shared>, action: Action) -> Result<Event, DeskGone> {
-    let shared = shared.as_ref();
+    let event = perform_on(&shared, action).await?;
+    upkeep::note_clock(&shared).await?;
+    Ok(event)
+}
+
+async fn perform_on(shared: &Shared, action: Action) -> Result<Event, DeskGone> {
     match action {
         Action::Register => calls::register(shared).await,
         Action::Poll => calls::poll(shared).await,
@@ -51,6 +58,9 @@ pub(super) async fn perform(shared: Arc<Shared>, action: Action) -> Result<Event
             let job =
                 move |desk: &mut Desk| desk.mark_switch(switch, &closing, protocol, with_reload);
             let (serial, is_done) = done(shared, job).await?;
+            if is_done {
+                crash_point::reached(CrashPoint::AgentReportMarked);
+            }
             Ok(Event::SwitchMarked { serial, switch, is_done })
         }
         Action::Answer { command, answer } => {
@@ -66,13 +76,28 @@ pub(super) async fn perform(shared: Arc<Shared>, action: Action) -> Result<Event
             shared.desk.run(move |desk| desk.settle(switch)).await?;
             Ok(Event::Done)
         }
+        Action::ReportHealing(healing) => calls::report_healing(shared, healing).await,
+        Action::MarkHealing { healing, closing, protocol } => {
+            let job = move |desk: &mut Desk| desk.mark_healing(healing, &closing, protocol);
+            let (serial, is_done) = done(shared, job).await?;
+            if is_done {
+                crash_point::reached(CrashPoint::AgentReportMarked);
+            }
+            Ok(Event::HealingMarked { serial, healing, is_done })
+        }
+        Action::LookAround => upkeep::look_around(shared).await,
+        Action::HandOver => Ok(upkeep::hand_over(shared).await),
+        Action::MendWatchdog => Ok(upkeep::mend_watchdog(shared).await),
+        Action::NoteContact(contact) => {
+            quietly(shared, move |desk| desk.note_contact(&contact)).await
+        }
         Action::NoteHeartbeat => quietly(shared, Desk::note_heartbeat).await,
         Action::Prune => {
             done(shared, Desk::prune).await?;
             Ok(Event::Pruned)
         }
-        // These two are the loop's own.
-        Action::Exit | Action::Note(_) => Ok(Event::Done),
+        // These are the loop's own.
+        Action::Exit | Action::Note(_) | Action::ShowLife => Ok(Event::Done),
     }
 }
 
@@ -82,7 +107,7 @@ pub(super) fn said(error: &dyn Error) -> String {
 }
 
 /// Has a job done whose success is all that counts; a failure is logged here.
-async fn done<E: Error + Send + 'static>(
+pub(super) async fn done<E: Error + Send + 'static>(
     shared: &Shared,
     job: impl FnOnce(&mut Desk) -> Result<(), E> + Send + 'static,
 ) -> Result<(Serial, bool), DeskGone> {
@@ -142,6 +167,9 @@ async fn take(
         shared.trouble.say(&error);
         CannotTake
     });
+    if taken.is_ok() {
+        crash_point::reached(CrashPoint::AgentCommandTaken);
+    }
     Ok(Event::Taken { serial, arrival, taken })
 }
 
@@ -157,6 +185,7 @@ async fn start(shared: &Shared, switch: SwitchId) -> Event {
         }
     };
     tracing::info!(%switch, pid = child.id(), "nixfleet-switch is started");
+    crash_point::reached(CrashPoint::AgentWrapperStarted);
     match child.wait().await {
         Ok(status) if status.success() => Event::WrapperEnded,
         Ok(status) => Event::WrapperFailed { switch, how: ending(status) },
@@ -167,20 +196,10 @@ async fn start(shared: &Shared, switch: SwitchId) -> Event {
     }
 }
 
-fn ending(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("nixfleet-switch ended with exit code {code}"),
-        (None, Some(signal)) => format!("nixfleet-switch was ended by signal {signal}"),
-        (None, None) => "nixfleet-switch ended".to_owned(),
-    }
-}
-
 async fn ensure(shared: &Shared, switch: SwitchId) -> Event {
     tracing::info!(%switch, "having the agent's job looked after");
-    match shared.wrapper.ensure_agent(switch).await {
-        Ok(status) if status.success() => {}
-        Ok(status) => tracing::warn!(%switch, "{}", ending(status)),
-        Err(error) => tracing::warn!(%switch, "{}", said(&error)),
+    if let Err(error) = shared.wrapper.ensure_for(switch).await {
+        tracing::warn!(%switch, "{}", said(&error));
     }
     Event::EnsureEnded { switch }
 }

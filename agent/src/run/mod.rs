@@ -4,14 +4,16 @@ mod calls;
 mod jobs;
 mod notes;
 mod trouble;
+mod upkeep;
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
     journal::{lock::Lock, store::Journal},
     state_dir::{StateDir, StateDirError},
     wire::fields::Token,
@@ -31,7 +33,7 @@ use crate::{
     journal_desk::{Desk, DeskGone, JournalDesk, JournalWatch},
     messages,
     running_agent::{self, AgentRecord, NotTheOne, RecordError},
-    settings::{Settings, token_file},
+    settings::{Origin, Settings, token_file},
     systemd_notify,
     wrapper::Wrapper,
 };
@@ -67,7 +69,7 @@ impl StartError {
 }
 
 /// Runs the agent until it is asked to end.
-pub(crate) async fn run(settings: Settings) -> Exit {
+pub(crate) async fn run(settings: Settings, origin: Origin) -> Exit {
     let mut end = match EndSignals::catch().map_err(StartError::Signals) {
         Ok(end) => end,
         Err(error) => return give_up(&error),
@@ -78,7 +80,7 @@ pub(crate) async fn run(settings: Settings) -> Exit {
             tracing::info!("ending, as asked");
             Exit::Done
         }
-        exit = live(settings) => exit,
+        exit = live(settings, origin) => exit,
     }
 }
 
@@ -87,8 +89,8 @@ fn give_up(error: &StartError) -> Exit {
     error.exit()
 }
 
-async fn live(settings: Settings) -> Exit {
-    match Agent::come_up(settings).await {
+async fn live(settings: Settings, origin: Origin) -> Exit {
+    match Agent::come_up(settings, origin).await {
         Ok(agent) => agent.go_on().await,
         Err(error) => give_up(&error),
     }
@@ -126,6 +128,17 @@ struct Shared {
     trouble: Trouble,
     /// A token of the host's own that could not be stored yet.
     unstored_token: Mutex<Option<Token>>,
+    /// How far this host's clock was ahead when that was last written down.
+    noted_clock: Mutex<Option<i64>>,
+}
+
+impl Shared {
+    /// How far this host's clock is ahead, if that is not written down yet.
+    fn unnoted_clock(&self) -> Option<i64> {
+        let ahead = self.client.clock_ahead()?;
+        let mut noted = self.noted_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        (noted.replace(ahead) != Some(ahead)).then_some(ahead)
+    }
 }
 
 /// The running agent.
@@ -134,29 +147,37 @@ struct Agent {
     watch: Arc<JournalWatch>,
     state: State,
     tasks: JoinSet<Result<Event, DeskGone>>,
-    /// Held as long as the agent lives.
-    _lock: Lock,
+    /// Held as long as the agent lives, and stamped as long as its loop turns.
+    lock: Lock,
 }
 
 impl Agent {
     /// Becomes the one agent and says that it is up, before anything that may take time.
-    async fn come_up(settings: Settings) -> Result<Self, StartError> {
+    async fn come_up(settings: Settings, origin: Origin) -> Result<Self, StartError> {
         let directory = StateDir::prepare(&settings.state_dir)?;
         let lock = running_agent::become_the_one(&directory).await?;
+        crash_point::reached(CrashPoint::AgentLocked);
         let record = AgentRecord::write(&directory, &settings)?;
         say_ready(&settings);
+        crash_point::reached(CrashPoint::AgentUp);
 
         let pid = record.process().pid;
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, pid, host = %settings.hostname, url = %settings.url, "agent is up");
         let host_token = read_host_token(&directory);
         let client = DashboardClient::new(&settings, host_token).map_err(StartError::Client)?;
-        let watch = Arc::new(JournalWatch::new(directory.switches()));
+        let watch = Arc::new(JournalWatch::new([directory.switches(), directory.healings()]));
         let journal = Journal::new(directory.clone());
-        let desk = Desk::new(journal, Arc::clone(&watch), record, &settings, client.tokens());
+        let desk =
+            Desk::new(journal, Arc::clone(&watch), record, &settings, origin, client.tokens());
         let myself = format!("version {version}, pid {pid}");
-        let state =
-            State::new(settings.interval.duration(), myself, u64::from(pid), Instant::now());
+        let state = State::new(
+            settings.interval.duration(),
+            settings.watchdog_period,
+            myself,
+            u64::from(pid),
+            Instant::now(),
+        );
         Ok(Self {
             shared: Arc::new(Shared {
                 client,
@@ -165,12 +186,13 @@ impl Agent {
                 wrapper: Wrapper::new(&settings, directory),
                 trouble: Trouble::default(),
                 unstored_token: Mutex::new(None),
+                noted_clock: Mutex::new(None),
                 settings,
             }),
             watch,
             state,
             tasks: JoinSet::new(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -208,8 +230,24 @@ impl Agent {
     fn perform(&mut self, action: Action) {
         if let Action::Note(note) = &action {
             notes::log(note, &self.shared.settings);
+        } else if action == Action::ShowLife {
+            self.show_life();
         } else if action != Action::Glance || self.watch.has_changed() {
             self.tasks.spawn(jobs::perform(Arc::clone(&self.shared), action));
+        }
+    }
+
+    /// For the watchdog, and for systemd where that watches.
+    fn show_life(&self) {
+        if let Err(error) = self.lock.stamp() {
+            self.shared.trouble.say(&error);
+        }
+        let settings = &self.shared.settings;
+        let watched =
+            settings.notify_socket.as_ref().filter(|_| settings.watchdog_period.is_some());
+        let Some(socket) = watched else { return };
+        if let Err(error) = systemd_notify::still_reacts(socket) {
+            self.shared.trouble.say(&error);
         }
     }
 }

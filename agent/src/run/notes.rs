@@ -33,6 +33,26 @@ pub(super) fn log(note: &Note, settings: &Settings) {
         Note::EnsureGivenUp { switch } => {
             tracing::warn!(%switch, "this is the last try to have the agent's job looked after");
         }
+        Note::HealingRefused { healing, status, said } => {
+            tracing::error!(%healing, status, said, "the dashboard refuses a healing for good");
+        }
+        Note::HealingTaken { healing } => tracing::info!(%healing, "the dashboard has the healing"),
+        Note::Outdated { difference } => {
+            tracing::info!(%difference, "another agent is installed by now; handing over to it");
+        }
+        Note::StillOutdated { difference } => tracing::warn!(
+            %difference,
+            "this agent was not replaced by the one that is installed; that is tried every ten minutes from now on"
+        ),
+        Note::ConfigUnusable { why } => tracing::error!(
+            "the config has changed and cannot be used, so this agent goes on with the one that it has: {why}"
+        ),
+        Note::WatchdogMissing => {
+            tracing::warn!("the watchdog does not run; having its job looked after");
+        }
+        Note::WatchdogStillMissing => tracing::warn!(
+            "the watchdog still does not run; that is tried every ten minutes from now on"
+        ),
         Note::OutputGivenUp { switch } => {
             tracing::warn!(%switch, "the rest of the output is not sent");
         }

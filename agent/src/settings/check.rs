@@ -1,6 +1,6 @@
 //! From merged values to [`Settings`]. All mistakes are found in one go, not one per attempt.
 
-use std::{fs, path::PathBuf, str::FromStr};
+use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 
 use nixfleet_protocol::{
     config_file::LoadedConfig,
@@ -65,6 +65,7 @@ pub(super) fn check(
             home: environment.home().map(PathBuf::from),
             search_path: environment.text("PATH"),
             notify_socket: environment.path("NOTIFY_SOCKET"),
+            watchdog_period: watchdog_period(environment, std::process::id()),
         })
     })();
     match settings {
@@ -99,6 +100,14 @@ fn definition(in_file: Option<&PathBuf>, environment: &Environment) -> Option<Pa
         Some(installed::launch_agent(environment.home()?, &label))
     };
     environment.path("NIXFLEET_AGENT_PLIST").or_else(|| in_file.cloned()).or_else(of_label)
+}
+
+/// What systemd says to a service that it watches (sd_watchdog_enabled(3)). A pid beside it says whom it means: one that
+/// is not ours came from a process before us.
+fn watchdog_period(environment: &Environment, own_pid: u32) -> Option<Duration> {
+    let is_for_us = environment.text("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(own_pid));
+    let period = environment.text("WATCHDOG_USEC").filter(|_| is_for_us)?.parse().ok()?;
+    Some(Duration::from_micros(period)).filter(|period| !period.is_zero())
 }
 
 fn names_repo(merged: &Merged) -> bool {
@@ -286,6 +295,23 @@ mod tests {
 
     fn set(value: &str) -> Sourced<String> {
         Sourced { value: value.to_owned(), source: Source::Default }
+    }
+
+    #[test]
+    fn systemd_s_watchdog_counts_if_it_means_this_process() {
+        for (variables, expected) in [
+            (&[("WATCHDOG_USEC", "10000000")][..], Some(10)),
+            (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "7")], Some(10)),
+            (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "8")], None),
+            (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "x")], None),
+            (&[("WATCHDOG_PID", "7")], None),
+            (&[("WATCHDOG_USEC", "0")], None),
+            (&[("WATCHDOG_USEC", "-1")], None),
+            (&[], None),
+        ] {
+            let period = watchdog_period(&Environment::of(variables), 7);
+            assert_eq!(period, expected.map(Duration::from_secs), "{variables:?}");
+        }
     }
 
     #[test]

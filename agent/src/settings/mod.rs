@@ -9,7 +9,7 @@ mod merged;
 mod show;
 pub(crate) mod token_file;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use nixfleet_protocol::{
     config_file::{self, ConfigFileError, LoadedConfig},
@@ -24,7 +24,7 @@ use tracing::Level;
 pub(crate) use environment::Environment;
 pub(crate) use show::{print, print_errors};
 
-use crate::command_line::Flags;
+use crate::{command_line::Flags, messages};
 use merged::{Merged, Source};
 use token_file::TokenFileError;
 
@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) search_path: Option<String>,
     /// systemd's socket for `READY=1`.
     pub(crate) notify_socket: Option<PathBuf>,
+    /// The time within which systemd wants to hear `WATCHDOG=1`, if it does.
+    pub(crate) watchdog_period: Option<Duration>,
 }
 
 /// Why the settings make no sense. Each names the key, and where there is one, the value and its source.
@@ -134,8 +136,34 @@ pub(crate) struct Outcome {
     pub(crate) checked: Result<Settings, Vec<SettingsError>>,
 }
 
+/// What the settings are made of beside the files: to find out whether an agent would come up with the files as they are
+/// by now.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    flags: Flags,
+    environment: Environment,
+}
+
+impl Origin {
+    pub(crate) const fn new(flags: Flags, environment: Environment) -> Self {
+        Self { flags, environment }
+    }
+
+    /// The settings as they would be now.
+    pub(crate) fn load(&self) -> Outcome {
+        load(&self.flags, &self.environment)
+    }
+
+    /// Why an agent would not come up with the settings as they are now.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        let errors = self.load().checked.err()?;
+        let said: Vec<String> = errors.iter().map(|error| messages::with_causes(error)).collect();
+        Some(said.join("; "))
+    }
+}
+
 /// Reads, merges and checks everything.
-pub(crate) fn load(flags: &Flags, environment: &Environment) -> Outcome {
+fn load(flags: &Flags, environment: &Environment) -> Outcome {
     let loaded = match load_file(flags, environment) {
         Ok(loaded) => loaded,
         Err(error) => return Outcome { merged: None, checked: Err(vec![error.into()]) },

@@ -1,0 +1,248 @@
+//! What the agent has put right beside its work: itself, once another agent, config or definition is installed, and its
+//! watchdog, when that is gone. It touches no job itself; it asks `nixfleet-switch` to.
+
+use std::time::{Duration, Instant};
+
+use nixfleet_protocol::{installed::Difference, lifecycle::Phase};
+
+use super::{
+    State,
+    action::{Action, Note},
+    facts::{Outdated, Surroundings},
+    switches::TrackedSwitch,
+};
+
+/// Time between two looks around.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(10);
+
+/// What is installed is to be another for so long: whoever installs may not be done.
+const OUTDATED_FOR: Duration = Duration::from_secs(5);
+
+/// The watchdog is to be missing for so long: it may just be starting anew.
+const MISSED_FOR: Duration = Duration::from_secs(10);
+
+/// So many tries come one soon after the other.
+const QUICK_TRIES: u32 = 3;
+
+/// Time between two of those.
+const QUICK_PAUSE: Duration = Duration::from_secs(30);
+
+/// Time between two later ones.
+const SLOW_PAUSE: Duration = Duration::from_mins(10);
+
+/// What was right for so long is not the same trouble any more when it is wrong again.
+const RIGHT_FOR: Duration = Duration::from_mins(10);
+
+/// home-manager's link to the generation that it activates holds us off for so long. One that was killed leaves it behind.
+const ACTIVATION_LIMIT: Duration = Duration::from_mins(5);
+
+/// What is known of the agent's surroundings.
+#[derive(Debug)]
+pub(super) struct Care {
+    is_looking: bool,
+    due: Instant,
+    activating_since: Option<Instant>,
+    outdated: Option<Wrong<InstalledState>>,
+    /// The config of this state was said to be no good.
+    said_unusable: Option<u64>,
+    watchdog: Option<Wrong<()>>,
+    is_mending_watchdog: bool,
+}
+
+/// What is installed, as far as it is not what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct InstalledState {
+    difference: Difference,
+    number: u64,
+}
+
+/// Something that is wrong, and what was tried against it.
+#[derive(Debug)]
+struct Wrong<T> {
+    what: T,
+    since: Instant,
+    right_since: Option<Instant>,
+    tries: u32,
+    not_before: Instant,
+}
+
+impl Care {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            is_looking: false,
+            due: now,
+            activating_since: None,
+            outdated: None,
+            said_unusable: None,
+            watchdog: None,
+            is_mending_watchdog: false,
+        }
+    }
+}
+
+impl<T: PartialEq> Wrong<T> {
+    /// As it is seen now: the same goes on, anything else begins anew.
+    fn seen(before: Option<Self>, what: Option<T>, now: Instant) -> Option<Self> {
+        match (before, what) {
+            (Some(mut same), Some(what)) if same.what == what => {
+                if same.right_since.take().is_some() {
+                    same.since = now;
+                }
+                Some(same)
+            }
+            (_, Some(what)) => {
+                Some(Self { what, since: now, right_since: None, tries: 0, not_before: now })
+            }
+            (Some(mut before), None) => {
+                let right_since = *before.right_since.get_or_insert(now);
+                let is_over = now.saturating_duration_since(right_since) >= RIGHT_FOR;
+                (before.tries > 0 && !is_over).then_some(before)
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it was seen wrong over all this time, and may be tried again.
+    fn is_due(&self, wrong_for: Duration, now: Instant) -> bool {
+        self.right_since.is_none()
+            && now.saturating_duration_since(self.since) >= wrong_for
+            && self.not_before <= now
+    }
+
+    /// Something is done about it.
+    const fn begin(&mut self) -> u32 {
+        self.tries = self.tries.saturating_add(1);
+        self.tries
+    }
+
+    /// It was done.
+    fn end(&mut self, now: Instant) {
+        let pause = if self.tries < QUICK_TRIES { QUICK_PAUSE } else { SLOW_PAUSE };
+        self.not_before = now + pause;
+    }
+}
+
+impl State {
+    pub(super) fn plan_look_around(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.care.due <= now && !self.care.is_looking {
+            self.care.is_looking = true;
+            actions.push(Action::LookAround);
+        }
+    }
+
+    pub(super) fn looked_around(
+        &mut self,
+        seen: Surroundings,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.look_around_ended(now);
+        let Surroundings { outdated, is_lock_free, is_activating, misses_watchdog } = seen;
+        self.care.activating_since =
+            is_activating.then(|| self.care.activating_since.unwrap_or(now));
+        self.care_for_watchdog(misses_watchdog, now, actions);
+        self.care_for_itself(outdated, is_lock_free, now, actions);
+    }
+
+    pub(super) fn look_around_ended(&mut self, now: Instant) {
+        self.care.is_looking = false;
+        self.care.due = now + LOOK_AROUND_EVERY;
+    }
+
+    // The agent itself.
+
+    fn care_for_itself(
+        &mut self,
+        outdated: Option<Outdated>,
+        is_lock_free: bool,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let state = outdated.and_then(|outdated| self.usable(outdated, actions));
+        self.care.outdated = Wrong::seen(self.care.outdated.take(), state, now);
+        let may_go = is_lock_free && self.may_hand_over(now);
+        let Some(wrong) = &mut self.care.outdated else { return };
+        if !wrong.is_due(OUTDATED_FOR, now) {
+            if wrong.tries == 0 && wrong.right_since.is_none() {
+                self.care.due = now + OUTDATED_FOR;
+            }
+            return;
+        }
+        if !may_go {
+            return;
+        }
+        let difference = wrong.what.difference;
+        match wrong.begin() {
+            1 => actions.push(Action::Note(Note::Outdated { difference })),
+            QUICK_TRIES => actions.push(Action::Note(Note::StillOutdated { difference })),
+            _ => {}
+        }
+        self.is_ensuring = true;
+        actions.push(Action::HandOver);
+    }
+
+    /// What is worth changing over to. An agent does not give way to a config with which none would come up.
+    fn usable(&mut self, outdated: Outdated, actions: &mut Vec<Action>) -> Option<InstalledState> {
+        let Outdated { difference, number, flaw } = outdated;
+        match (difference, flaw) {
+            (Difference::Config, Some(why)) => {
+                if self.care.said_unusable.replace(number) != Some(number) {
+                    actions.push(Action::Note(Note::ConfigUnusable { why }));
+                }
+                None
+            }
+            (Difference::Config, None) | (Difference::Executable | Difference::Definition, _) => {
+                Some(InstalledState { difference, number })
+            }
+        }
+    }
+
+    /// Not beside a switch, and not with a command in hand that is on no disk yet.
+    fn may_hand_over(&self, now: Instant) -> bool {
+        let is_held_off = self
+            .care
+            .activating_since
+            .is_some_and(|since| now.saturating_duration_since(since) < ACTIVATION_LIMIT);
+        let is_about_to_start = |tracked: &TrackedSwitch| {
+            matches!(tracked.view.phase, Phase::Accepted | Phase::Waiting)
+        };
+        self.may_ensure()
+            && !self.switches.values().any(is_about_to_start)
+            && self.arriving.is_empty()
+            && self.restarting.is_none()
+            && !is_held_off
+    }
+
+    /// It is over and this agent is still here.
+    pub(super) fn hand_over_ended(&mut self, now: Instant) {
+        self.is_ensuring = false;
+        if let Some(wrong) = &mut self.care.outdated {
+            wrong.end(now);
+        }
+    }
+
+    // Its watchdog.
+
+    fn care_for_watchdog(&mut self, is_missing: bool, now: Instant, actions: &mut Vec<Action>) {
+        let before = self.care.watchdog.take();
+        self.care.watchdog = Wrong::seen(before, is_missing.then_some(()), now);
+        let Some(wrong) = &mut self.care.watchdog else { return };
+        if self.care.is_mending_watchdog || !wrong.is_due(MISSED_FOR, now) {
+            return;
+        }
+        match wrong.begin() {
+            1 => actions.push(Action::Note(Note::WatchdogMissing)),
+            QUICK_TRIES => actions.push(Action::Note(Note::WatchdogStillMissing)),
+            _ => {}
+        }
+        self.care.is_mending_watchdog = true;
+        actions.push(Action::MendWatchdog);
+    }
+
+    pub(super) fn watchdog_mended(&mut self, now: Instant) {
+        self.care.is_mending_watchdog = false;
+        if let Some(wrong) = &mut self.care.watchdog {
+            wrong.end(now);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Looking around the agent: what is installed, whether anybody switches, whether the watchdog is there.
+
+use nixfleet_protocol::journal::lock::{self, LockError, LockState};
+
+use super::Desk;
+use crate::decide::facts::Surroundings;
+
+impl Desk {
+    /// Everything around the agent, as it is now. No process is started for it.
+    pub(crate) fn look_around(&mut self) -> Result<Surroundings, LockError> {
+        Ok(Surroundings {
+            outdated: self.installed.look(),
+            is_activating: self.links.is_activating(),
+            misses_watchdog: self.misses_watchdog()?,
+            is_lock_free: match self.look_at_lock()? {
+                LockState::Free => true,
+                LockState::Held(_) => false,
+            },
+        })
+    }
+
+    /// A watchdog was installed with `nixfleet-switch install`, and none runs.
+    fn misses_watchdog(&self) -> Result<bool, LockError> {
+        let directory = self.journal.directory();
+        if directory.installation().symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        Ok(match lock::look(&directory.watchdog_lock())? {
+            LockState::Free => true,
+            LockState::Held(_) => false,
+        })
+    }
+}
