@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use nixfleet_protocol::journal::records::{AgentVerdict, Initiator, Outcome};
+use nixfleet_protocol::journal::records::{AgentVerdict, HealingCause, Initiator, Outcome};
 use nixfleet_tests::stage::{
     Trouble,
     dashboard::Dashboard,
@@ -15,6 +15,8 @@ use nixfleet_tests::stage::{
     not_run, processes, wait,
 };
 use rustix::process::Signal;
+
+const WATCHDOG: &str = "nixfleet-watchdog.service";
 
 #[test]
 fn under_a_real_systemd() {
@@ -30,6 +32,8 @@ fn under_a_real_systemd() {
     a_user_s_switch(&linux, &dashboard);
     an_agent_that_was_stopped_is_started(&linux);
     an_agent_that_is_killed_during_a_switch(&linux, &dashboard);
+    an_agent_that_is_stuck_is_replaced_by_systemd(&linux);
+    a_watchdog_as_a_unit_of_its_own(&linux);
     drop(linux);
     processes::none_left(&root, Duration::from_secs(20)).unwrap();
 }
@@ -96,6 +100,47 @@ fn an_agent_that_is_killed_during_a_switch(linux: &Linux, dashboard: &Dashboard)
     let result = dashboard.wait_for_result(HOST, &command).unwrap().result.unwrap();
     assert_eq!(result.outcome, Outcome::Succeeded);
     linux.wait_for_agent(Some(&old)).unwrap();
+}
+
+/// The unit's `WatchdogSec`: the agent's signs of life stop with its loop.
+fn an_agent_that_is_stuck_is_replaced_by_systemd(linux: &Linux) {
+    let old = linux.wait_for_agent(None).unwrap();
+    processes::signal(old.process.pid, Signal::STOP);
+    linux.wait_for_agent(Some(&old)).unwrap();
+}
+
+fn a_watchdog_as_a_unit_of_its_own(linux: &Linux) {
+    let switch =
+        |words: &[&str]| linux.user_command("nixfleet-switch").args(words).output().unwrap();
+    let installed = switch(&["install", "--json"]);
+    assert_eq!(installed.status.code(), Some(0), "{installed:?}");
+    let show = |property: &str| {
+        let property = format!("--property={property}");
+        linux.systemctl(&["show", &property, "--value", WATCHDOG]).unwrap().trim().to_owned()
+    };
+    // `notify`: it has said itself that it is up.
+    assert_eq!((show("Type"), show("ActiveState")), ("notify".to_owned(), "active".to_owned()));
+    assert_eq!(show("UnitFileState"), "enabled");
+    let pid = show("MainPID");
+    assert_eq!(switch(&["install"]).status.code(), Some(0));
+    assert_eq!(show("MainPID"), pid);
+
+    let old = linux.wait_for_agent(None).unwrap();
+    linux.systemctl(&["stop", linux::UNIT]).unwrap();
+    linux.wait_for_agent(Some(&old)).unwrap();
+    let healing = wait::until("the healing is in the journal", wait::PATIENCE, || {
+        let journal = linux.folder.journal()?;
+        let ids = journal.healing_ids().map_err(|error| Trouble::Said(error.to_string()))?;
+        let healings = ids.into_iter().filter_map(|id| journal.healing(id).healing.present());
+        Ok(healings.last().filter(|healing| healing.cause == HealingCause::AgentMissing))
+    })
+    .unwrap();
+    assert_eq!(healing.reload.verdict, AgentVerdict::Back);
+
+    let removed = switch(&["uninstall"]);
+    assert_eq!(removed.status.code(), Some(0), "{removed:?}");
+    assert_eq!(show("ActiveState"), "inactive");
+    assert_eq!(switch(&["uninstall"]).status.code(), Some(0));
 }
 
 /// The control group of a process in systemd's own hierarchy.

@@ -105,7 +105,7 @@ impl Linux {
     fn unit_text(&self, version: u32) -> String {
         format!(
             "[Unit]\nDescription=NixFleet agent, generation {version}\n\n[Service]\nType=notify\n\
-             ExecStart={} run --config {}\nRestart=always\nRestartSec=1\nTimeoutStopSec=5\n\
+             ExecStart={} run --config {}\nRestart=always\nRestartSec=1\nTimeoutStopSec=5\nWatchdogSec=10\n\
              StandardError=append:{}\n",
             self.folder.path("bin/nixfleet-agent").display(),
             self.folder.path("config.toml").display(),
