@@ -29,6 +29,8 @@ mod manners;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod starts;

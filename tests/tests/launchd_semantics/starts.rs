@@ -91,7 +91,7 @@ fn a_job_that_crashes_again_and_again_waits_longer_and_longer() {
     wait_until("three starts", || spawn_times(&bed).len() >= 3);
     let times = spawn_times(&bed);
     let (first, second) = (times[1] - times[0], times[2] - times[1]);
-    assert!((995..1900).contains(&first) && (1995..3500).contains(&second), "{times:?}");
+    assert!(first >= 995 && second >= 1995 && first < second, "{times:?}");
     wait_until("the pause has doubled again", || {
         bed.field(LABEL, "minimum runtime").as_deref() == Some("4")
     });
@@ -108,6 +108,6 @@ fn an_interval_starts_a_job_again_and_again() {
     assert!(spawn_times(&bed).is_empty(), "not at load");
     wait_until("two starts", || spawn_times(&bed).len() >= 2);
     let times = spawn_times(&bed);
-    assert!((900..2500).contains(&(times[1] - times[0])), "{times:?}");
+    assert!(times[1] - times[0] >= 995, "{times:?}");
     assert_eq!(bed.field(LABEL, "immediate reason").unwrap(), "interval");
 }

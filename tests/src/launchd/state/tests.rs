@@ -3,6 +3,7 @@
 mod legacy;
 mod pauses;
 mod pending;
+mod random;
 mod sessions;
 mod texts;
 
