@@ -83,6 +83,15 @@ impl Answer {
         Self::refused(seen.code(), stderr)
     }
 
+    /// `kickstart` says nothing when the job is busy, and names the service otherwise.
+    pub fn kickstart_failed(code: u8, service: &str) -> Self {
+        if code == Failure::AlreadyInProgress.code() {
+            return Self::mute(code);
+        }
+        let text = words(code);
+        Self::refused(code, format!("Could not kickstart service \"{service}\": {code}: {text}\n"))
+    }
+
     /// The old verbs print an error and exit with 0 all the same.
     pub fn legacy(verb: LegacyVerb, failure: Failure, caller: Privilege) -> Self {
         // The path is looked at before launchd is asked, so everybody hears that it is not there.

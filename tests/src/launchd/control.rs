@@ -13,6 +13,8 @@ use super::{domain::ServiceTarget, handle::Session};
 pub enum Control {
     /// The user logs in at the screen: `gui/UID` appears and `~/Library/LaunchAgents` is loaded.
     Login,
+    /// The user logs in over ssh: `user/UID` appears, and nothing is loaded.
+    SshLogin,
     /// The user logs out: every job of `gui/UID` is stopped, then the domain is gone.
     Logout,
     /// The machine starts anew, with this session: all jobs and domains end, and with them every

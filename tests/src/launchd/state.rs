@@ -122,6 +122,8 @@ pub enum Event {
         /// What lies in `~/Library/LaunchAgents`.
         plists: Vec<LoadedPlist>,
     },
+    /// The user logged in over ssh.
+    LoggedInOverSsh,
     /// The user logs out.
     LoggedOut,
     /// What launchd may start by itself has changed.
@@ -220,6 +222,7 @@ impl Launchd {
             }
             Event::Exited { pid, end } => self.exited(pid, end, now, &mut out),
             Event::LoggedIn { plists } => self.logged_in(plists, now, &mut out),
+            Event::LoggedInOverSsh => self.logged_in_over_ssh(),
             Event::LoggedOut => {
                 self.tear_down(Domain::Gui(self.settings.uid), now, &mut out);
             }

@@ -198,8 +198,11 @@ fn a_fault_can_give_any_code_with_its_words() {
         assert_eq!(said.code, Some(code.into()));
         assert!(said.stderr.starts_with(&format!("Boot-out failed: {code}: ")), "{said:?}");
     }
-    for code in [37, 113] {
+    let uid = bed.uid();
+    let absent = format!("Could not find service \"{LABEL}\" in domain for user gui: {uid}\n");
+    for (code, stderr) in [(37, String::new()), (113, format!("Bad request.\n{absent}"))] {
         bed.simulation.set_faults(&[Fault::on(VerbName::Kickstart).code(code)]).unwrap();
-        assert_eq!(bed.launchctl(&["kickstart", &bed.target(LABEL)]), silent(code.into()));
+        let said = bed.launchctl(&["kickstart", &bed.target(LABEL)]);
+        assert_eq!(said, refused(code.into(), &stderr));
     }
 }

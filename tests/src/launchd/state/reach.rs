@@ -106,6 +106,10 @@ impl Launchd {
         verb: VerbName,
     ) -> Result<(), Answer> {
         match self.readable(caller, target.domain) {
+            Err(Unreachable::NotPermitted) if verb == VerbName::Kickstart => {
+                let code = Failure::NotPermitted.code();
+                Err(Answer::kickstart_failed(code, &target.label))
+            }
             Err(Unreachable::NotPermitted) => {
                 let what = verb.in_failures();
                 Err(Answer::failed(what, Failure::NotPermitted, caller.privilege))

@@ -19,6 +19,7 @@ pub(super) fn domains(names: BTreeSet<Domain>) -> BTreeMap<Domain, DomainState> 
 
 impl Launchd {
     pub(super) fn logged_in(&mut self, plists: Vec<LoadedPlist>, now: Moment, out: &mut Effects) {
+        self.logged_in_over_ssh();
         let gui = Domain::Gui(self.settings.uid);
         let domain = self.domains.entry(gui).or_default();
         domain.life = DomainLife::Active;
@@ -26,6 +27,12 @@ impl Launchd {
             // A refusal is in the record; the scan goes on with the next plist, as at a login.
             let _refused = self.register(gui, plist, Way::AtLogin, now, out);
         }
+    }
+
+    /// Any login makes the user's background domain; nothing is loaded into it.
+    pub(super) fn logged_in_over_ssh(&mut self) {
+        let user = Domain::User(self.settings.uid);
+        self.domains.entry(user).or_default().life = DomainLife::Active;
     }
 
     pub(super) fn tear_down(&mut self, domain: Domain, now: Moment, out: &mut Effects) {

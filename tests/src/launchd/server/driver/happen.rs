@@ -58,6 +58,7 @@ impl Driver {
                 self.log_in()?;
                 return Ok(Answer::silent());
             }
+            Control::SshLogin => Event::LoggedInOverSsh,
             Control::Logout => Event::LoggedOut,
             Control::Reboot(session) => return Ok(self.begin_reboot(session)),
             Control::Sleep => return Ok(self.fall_asleep(None)),

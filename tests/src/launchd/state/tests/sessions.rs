@@ -28,6 +28,18 @@ fn a_reboot_without_jobs_is_over_at_once_and_a_second_wish_is_none() {
     world.bootstrap(RUN_AT_LOAD).gives(&["reply 125"]);
 }
 
+/// Chapter 3: `user/UID` is "created at any login incl. ssh" [L sops-nix#966].
+#[test]
+fn a_login_over_ssh_makes_the_background_domain_and_loads_nothing() {
+    let mut world = World::new(15);
+    world.event(Event::RebootRequested(BTreeSet::new())).log.clear();
+    world.call("print user/501").gives(&["reply 112"]);
+    world.event(Event::LoggedInOverSsh).call("print user/501").gives(&["reply 0"]);
+    world.call("print gui/501").gives(&["reply 112"]);
+    world.call("managername").gives(&["reply 0"]);
+    world.event(Event::LoggedIn { plists: Vec::new() }).call("print gui/501").gives(&["reply 0"]);
+}
+
 /// Chapter 1: "a domain=user agent does not come back after reboot/login by itself" [L HM#9656].
 #[test]
 fn the_login_scan_loads_into_the_screen_session_only() {
