@@ -98,6 +98,8 @@ pub(crate) struct Desk {
     me: ProcessIdentity,
     agent: AgentRecord,
     installed: InstalledWatch,
+    /// Since when the dashboard fails, by the wall clock as it was when that was first written down.
+    failing_since: Option<(Instant, Timestamp)>,
     host: HostId,
     links: HomeManagerLinks,
     repo_dir: PathBuf,
@@ -131,6 +133,7 @@ impl Desk {
     ) -> Self {
         Self {
             installed: InstalledWatch::new(agent.program(), origin),
+            failing_since: None,
             journal,
             watch,
             me: agent.process().clone(),
@@ -159,10 +162,16 @@ impl Desk {
     /// Writes down how the agent and the dashboard get on. What the dashboard has said may hold secrets.
     pub(crate) fn note_contact(&mut self, contact: &Contact) -> Result<(), WriteError> {
         let redactor = self.redactor();
+        let since = contact.failing.as_ref().map(|failing| failing.since);
+        self.failing_since = since.map(|since| match self.failing_since {
+            Some(known) if known.0 == since => known,
+            Some(_) | None => (since, moment_of(since)),
+        });
+        let failing_since = self.failing_since.map(|(_, moment)| moment);
         self.agent.note_contact(|noted| {
             let failing = contact.failing.as_ref();
             noted.protocol = contact.protocol.map(Protocol::number);
-            noted.failing_since = failing.map(|failing| moment_of(failing.since));
+            noted.failing_since = failing_since;
             noted.http_status = failing.and_then(|failing| failing.http_status);
             noted.failure = failing.map(|failing| redactor.redact(&failing.why));
         })

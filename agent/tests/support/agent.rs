@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::journal::{read, records::RunningProgram};
+use nixfleet_protocol::{
+    crash_point::{self, CrashPoint},
+    journal::{read, records::RunningProgram},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -72,6 +75,7 @@ impl Home {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.folder.path())
+            .env(crash_point::FOLDER_VARIABLE, self.folder.path().join("crash-points"))
             .envs(self.variables.iter().cloned())
             .stdin(Stdio::null());
         command
@@ -97,6 +101,18 @@ impl Home {
         let file = File::options().append(true).create(true).open(&log).unwrap();
         let child = self.command(&[]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Agent { child, log, record: self.state().join("agent.json") }
+    }
+
+    /// Has the next process that comes by this point die there.
+    pub(crate) fn arm(&self, point: CrashPoint) {
+        let folder = self.folder.path().join("crash-points");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(point.as_str()), "").unwrap();
+    }
+
+    /// Whether nobody has died there yet.
+    pub(crate) fn is_armed(&self, point: CrashPoint) -> bool {
+        self.folder.path().join("crash-points").join(point.as_str()).exists()
     }
 
     /// What the fake wrapper was called with.

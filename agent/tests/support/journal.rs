@@ -8,13 +8,13 @@ use nixfleet_protocol::{
         atomic,
         lock::{Holder, Lock},
         records::{
-            Activation, AgentVerdict, FORMAT, Initiator, Outcome, Reload, Request, Started,
-            SwitchId, SwitchResult,
+            Activation, AgentVerdict, FORMAT, Healing, HealingCause, HealingId, Initiator, Outcome,
+            Reload, Request, Started, SwitchId, SwitchResult,
         },
         store::Journal,
     },
     process::{self, ProcessIdentity},
-    state_dir::{StateDir, SwitchDir},
+    state_dir::{HealingDir, StateDir, SwitchDir},
 };
 
 pub(crate) fn open(state: &Path) -> Journal {
@@ -119,4 +119,36 @@ pub(crate) fn hold_lock(state: &Path, switch: SwitchId) -> Lock {
     })
     .unwrap();
     lock
+}
+
+/// A watchdog's healing.
+pub(crate) fn healing() -> Healing {
+    Healing {
+        format: FORMAT,
+        id: HealingId::generate(),
+        cause: HealingCause::AgentMissing,
+        missed_for_ms: Some(12_000),
+        reload: Reload {
+            format: FORMAT,
+            switch: None,
+            verdict: AgentVerdict::Back,
+            explanation: "it was started".to_owned(),
+            began_at: Timestamp::now(),
+            duration_ms: 300,
+            agent_pid: Some(7),
+            steps: Vec::new(),
+        },
+        host: "host".to_owned(),
+    }
+}
+
+/// Writes one down.
+pub(crate) fn heal(state: &Path) -> HealingId {
+    let healing = healing();
+    open(state).record_healing(&healing).unwrap();
+    healing.id
+}
+
+pub(crate) fn healing_directory(state: &Path, id: HealingId) -> HealingDir {
+    open(state).directory().healing(id)
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// No fact is waited for any longer.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Waits until something is so.
 #[track_caller]

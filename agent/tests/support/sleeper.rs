@@ -25,6 +25,10 @@ impl Sleeper {
         self.0.id()
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     #[track_caller]
     pub(crate) fn wait_until_ended(&mut self) {
         eventually("it was ended", || self.0.try_wait().unwrap());
