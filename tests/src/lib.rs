@@ -2,10 +2,12 @@
 //! that it runs on one machine, in one folder, without root and without a Mac.
 //!
 //! - [`launchd`]: a simulated launchd.
+//! - [`crash`]: programs that die at every point.
 //! - [`stage`]: the real programs in it, and a real `systemd --user`.
 //!
 //! Nothing here is used by the programs themselves; this crate depends on them, never the other
 //! way round.
 
+pub mod crash;
 pub mod launchd;
 pub mod stage;

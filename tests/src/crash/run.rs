@@ -1,0 +1,230 @@
+//! Plays one cell on a host of its own, and says what came of it.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use nixfleet_protocol::crash_point::CrashPoint;
+
+use super::{
+    cell::{Cell, Scene, Starter},
+    facts::Facts,
+    host::Host,
+    invariants::{self, Violation},
+    rest, teardown,
+    watch::Watch,
+};
+use crate::{
+    launchd::{Control, Fault, command::VerbName},
+    stage::{Trouble, folder::HOST, mac::LABEL, programs::Programs},
+};
+
+/// How long a host may take to come to rest after a switch: a request that nobody starts is given up after a minute, a
+/// command that nobody has acknowledged is leased anew after half a minute, and the agent may be away for a minute.
+const REST_LIMIT: Duration = Duration::from_secs(170);
+
+/// What came of a cell.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its points that nobody passed: the scene is not what it should be.
+    pub not_passed: Vec<CrashPoint>,
+    /// What must not be and is.
+    pub violations: Vec<Violation>,
+    /// The longest time from the end of an agent to the next heartbeat.
+    pub dark: Duration,
+    /// How many switches it took until all points were passed.
+    pub switches: usize,
+    /// How long all of it took.
+    pub took: Duration,
+    /// Where its story was kept, if it went wrong.
+    pub kept: Option<String>,
+}
+
+impl Outcome {
+    /// Everything is as it should be.
+    pub fn is_good(&self) -> bool {
+        self.not_passed.is_empty() && self.violations.is_empty()
+    }
+}
+
+/// Plays it. An error is one of the stage and not of the programs.
+pub fn run(cell: &Cell) -> Result<Outcome, Trouble> {
+    let began = Instant::now();
+    let host = Host::new()?;
+    let watch = Watch::begin(&host)?;
+    let mut play = Play { cell, host: &host, commands: Vec::new(), plain_runs: Vec::new() };
+    let (switches, restless) = play.to_its_end()?;
+    let Play { commands, plain_runs, .. } = play;
+    let not_passed: Vec<CrashPoint> = host.armed();
+    let mut facts = Facts::gather(&host, &watch, &commands)?;
+    facts.plain_runs = plain_runs;
+    facts.a_wrapper_died = cell.points.iter().any(|point| is_a_wrappers(*point));
+    facts.restless = restless;
+    drop(watch);
+    let is_suspect = !not_passed.is_empty() || !invariants::violations(&facts).is_empty();
+    let kept = if is_suspect { Some(teardown::keep(&host, &cell.to_string())?) } else { None };
+    facts.left = teardown::end(host);
+    Ok(Outcome {
+        not_passed,
+        violations: invariants::violations(&facts),
+        dark: Duration::from_millis(u64::try_from(invariants::darkest(&facts)).unwrap_or(0)),
+        switches,
+        took: began.elapsed(),
+        kept: kept.map(|place| place.display().to_string()),
+    })
+}
+
+/// Whether the death at this point may be that of the process that waits for home-manager.
+fn is_a_wrappers(point: CrashPoint) -> bool {
+    let name = point.as_str();
+    name.starts_with("wrapper-") || name.starts_with("ensure-")
+}
+
+struct Play<'a> {
+    cell: &'a Cell,
+    host: &'a Host,
+    commands: Vec<String>,
+    plain_runs: Vec<u32>,
+}
+
+impl Play<'_> {
+    /// Switches until all points are passed, at most once for each. Says how often, and what did not come to rest.
+    fn to_its_end(&mut self) -> Result<(usize, Option<String>), Trouble> {
+        let at_rest = rest::wait_for(self.host, &mut None, REST_LIMIT)?;
+        if let Some(why) = at_rest {
+            return Err(Trouble::Said(format!("the scene cannot begin: {why}")));
+        }
+        self.before_all()?;
+        for point in &self.cell.points {
+            self.host.arm(*point)?;
+        }
+        let mut switches = 0;
+        loop {
+            self.prepare()?;
+            let mut own = self.begin()?;
+            switches += 1;
+            let restless = rest::wait_for(self.host, &mut own, REST_LIMIT)?;
+            end_of(own);
+            let is_over = self.host.armed().is_empty() || switches >= self.cell.points.len();
+            if is_over || restless.is_some() {
+                return Ok((switches, restless));
+            }
+        }
+    }
+
+    /// What the scene needs once.
+    fn before_all(&self) -> Result<(), Trouble> {
+        match self.cell.scene {
+            // From it the wrapper has its copy of the last definition that worked.
+            Scene::CannotRun => {
+                let mut ensure = self.host.user("nixfleet-switch");
+                let ensured = ensure.arg("ensure-agent").output();
+                let ensured = ensured.map_err(Trouble::run("nixfleet-switch"))?;
+                let said = String::from_utf8_lossy(&ensured.stderr);
+                if ensured.status.success() {
+                    Ok(())
+                } else {
+                    Err(Trouble::Said(format!("the agent cannot be looked after: {said}")))
+                }
+            }
+            Scene::HeldBack => Ok(self.host.mac.launchd.control(Control::OnDemandCount(1))?),
+            Scene::Replaced
+            | Scene::NotLoaded
+            | Scene::StillLoaded
+            | Scene::Disabled
+            | Scene::Outdated
+            | Scene::BootedOut => Ok(()),
+        }
+    }
+
+    /// What the scene needs before each switch.
+    fn prepare(&self) -> Result<(), Trouble> {
+        let launchd = &self.host.mac.launchd;
+        match self.cell.scene {
+            Scene::Replaced | Scene::HeldBack => self.next_plist(""),
+            Scene::NotLoaded => {
+                launchd.set_faults(&[Fault::on(VerbName::Bootstrap).times(1).code(5)])?;
+                self.next_plist("")
+            }
+            Scene::StillLoaded => {
+                launchd.set_faults(&[Fault::on(VerbName::Bootout).times(1).code(0)])?;
+                self.next_plist("")
+            }
+            Scene::Disabled => {
+                let disabled = Fault {
+                    after: vec![Control::Disable(LABEL.to_owned())],
+                    ..Fault::on(VerbName::Bootout).times(1)
+                };
+                launchd.set_faults(&[disabled])?;
+                self.next_plist("")
+            }
+            Scene::CannotRun => self.next_plist("not-there"),
+            Scene::Outdated => self.replace_agent(),
+            Scene::BootedOut => Ok(()),
+        }
+    }
+
+    /// The next generation has another plist; with a name, one whose program is of that name.
+    fn next_plist(&self, program: &str) -> Result<(), Trouble> {
+        let plist = self.host.next_plist()?;
+        if !program.is_empty() {
+            let text = fs::read_to_string(&plist).map_err(Trouble::file("read", &plist))?;
+            let text = text.replace("bin/nixfleet-agent", &format!("bin/{program}"));
+            fs::write(&plist, text).map_err(Trouble::file("write", &plist))?;
+        }
+        let plist = plist.display();
+        self.host.mac.folder.scenario(&format!("RELEASE=25.11\nNEW_PLIST={plist}\n"))
+    }
+
+    /// The next generation has the plist that is installed. The program behind it becomes another while it is built.
+    fn replace_agent(&self) -> Result<(), Trouble> {
+        let folder = &self.host.mac.folder;
+        let number = self.host.next_number();
+        let copy = folder.path(&format!("agent-{number}"));
+        fs::copy(Programs::get()?.agent(), &copy).map_err(Trouble::file("write", &copy))?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
+            .map_err(Trouble::file("open", &copy))?;
+        let (copy, next) = (copy.display(), folder.path(&format!("agent-{number}.link")));
+        folder.scenario(&format!(
+            "RELEASE=25.11\nNEW_PLIST={}\nif [ \"${{1:-}}\" != --activate ]; then\n  \
+             ln -s {copy} {next} && mv -f {next} {}\nfi\n",
+            self.host.mac.installed_plist().display(),
+            folder.path("bin/nixfleet-agent").display(),
+            next = next.display(),
+        ))
+    }
+
+    /// Asks for the switch; gives the process that the user has started, where there is one.
+    fn begin(&mut self) -> Result<Option<Child>, Trouble> {
+        match self.cell.starter {
+            Starter::Dashboard => {
+                self.commands.push(self.host.dashboard.command(HOST, "switch")?);
+                Ok(None)
+            }
+            Starter::User => {
+                let child = self.host.spawn_as_user("nixfleet-switch", &["--flake", "."])?;
+                Ok(Some(child))
+            }
+            Starter::Plain => {
+                let child = self.host.spawn_as_user("home-manager", &["switch"])?;
+                self.plain_runs.push(child.id());
+                Ok(Some(child))
+            }
+            Starter::Hand => {
+                self.host.mac.launchctl(&["bootout", &self.host.agent_target()])?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A child that has ended is collected; one that has not is ended.
+fn end_of(own: Option<Child>) {
+    if let Some(mut child) = own {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
