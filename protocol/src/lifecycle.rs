@@ -169,8 +169,9 @@ pub struct Circumstances {
     pub age: Option<Duration>,
     /// The one who asks has tried to start it before, and it did not come to be.
     pub was_tried: bool,
-    /// The request can be read: it says what to start.
-    pub is_readable: bool,
+    /// Somebody may start it: its request can be read, and it is not a user's, whose own wrapper alone starts it and writes
+    /// the request under the lock.
+    pub may_start: bool,
 }
 
 /// What is to be done about a switch by whoever looks after the journal.
@@ -221,7 +222,7 @@ pub fn recovery(phase: Phase, circumstances: Circumstances) -> Recovery {
 
 fn accepted(circumstances: Circumstances) -> Recovery {
     let is_fresh = circumstances.age.is_some_and(|age| age < FRESH_FOR);
-    match (is_fresh && circumstances.is_readable, circumstances.was_tried) {
+    match (is_fresh && circumstances.may_start, circumstances.was_tried) {
         (true, false) => Recovery::Start,
         // Its wrapper may be slow to take the lock.
         (true, true) => Recovery::Wait,
@@ -331,7 +332,7 @@ mod tests {
         let young = Some(Duration::from_secs(59));
         let old = Some(FRESH_FOR);
         let finished = |to_ensure, to_report| Phase::Finished { to_ensure, to_report };
-        for (phase, age, was_tried, is_readable, expected) in [
+        for (phase, age, was_tried, may_start, expected) in [
             (Phase::Accepted, young, false, true, Recovery::Start),
             (Phase::Accepted, young, true, true, Recovery::Wait),
             (Phase::Accepted, young, false, false, Recovery::CloseNotStarted),
@@ -371,7 +372,7 @@ mod tests {
             (Phase::Empty, None, false, false, Recovery::Wait),
             (Phase::Empty, Some(EMPTY_FOR * 2), false, false, Recovery::Remove),
         ] {
-            let circumstances = Circumstances { age, was_tried, is_readable };
+            let circumstances = Circumstances { age, was_tried, may_start };
             assert_eq!(recovery(phase, circumstances), expected, "{phase:?} {circumstances:?}");
         }
     }
@@ -407,7 +408,7 @@ mod tests {
 
     fn any_circumstances() -> impl Strategy<Value = Circumstances> {
         (any::<Option<Duration>>(), any::<bool>(), any::<bool>())
-            .prop_map(|(age, was_tried, is_readable)| Circumstances { age, was_tried, is_readable })
+            .prop_map(|(age, was_tried, may_start)| Circumstances { age, was_tried, may_start })
     }
 
     proptest! {

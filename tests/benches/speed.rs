@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nixfleet_protocol::journal::lock::Lock;
 use nixfleet_tests::stage::{
     Trouble,
     dashboard::Dashboard,
@@ -29,11 +30,12 @@ type Bench = fn() -> Result<(), Trouble>;
 
 fn main() -> ExitCode {
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with("--"));
-    let benches: [(&str, Bench); 4] = [
+    let benches: [(&str, Bench); 5] = [
         ("wrapper-cost", wrapper_cost),
         ("output", output),
         ("offline", offline),
         ("agent-idle", agent_idle),
+        ("watchdog-idle", watchdog_idle),
     ];
     if !Path::new("/proc/self/stat").exists() {
         say(
@@ -242,6 +244,50 @@ fn agent_idle() -> Result<(), Trouble> {
         mib(peak.unwrap_or(0))
     ));
     Ok(())
+}
+
+/// What a watchdog costs while the agent is there. One tick is ten seconds.
+fn watchdog_idle() -> Result<(), Trouble> {
+    const TICKS_WATCHED: u32 = 12;
+    let folder = machine("exit 0")?;
+    let mut child = folder
+        .user_command("nixfleet-switch")
+        .arg("watchdog")
+        .spawn()
+        .map_err(Trouble::run("nixfleet-switch"))?;
+    let state = folder.state_dir().join("agent.lock");
+    wait::until_true("the watchdog is up", wait::PATIENCE, || {
+        Ok(folder.state_dir().join("watchdog.json").exists())
+    })?;
+    // An agent, as far as the watchdog can see: somebody who holds its lock.
+    let agent = Lock::take(&state).map_err(|error| Trouble::Said(error.to_string()))?;
+    thread::sleep(Duration::from_secs(15));
+    let (time, wake_ups) = (own_time(child.id()), wake_ups(child.id()));
+    for _ in 0..TICKS_WATCHED * 2 {
+        thread::sleep(Duration::from_secs(5));
+        agent.stamp().map_err(|error| Trouble::Said(error.to_string()))?;
+    }
+    let used = own_time(child.id()) - time;
+    let woken = self::wake_ups(child.id()) - wake_ups;
+    let resident = status_kib(child.id(), "VmRSS:").unwrap_or(0);
+    let own = status_kib(child.id(), "RssAnon:").unwrap_or(0);
+    processes::signal(child.id(), Signal::TERM);
+    child.wait().map_err(Trouble::run("nixfleet-switch"))?;
+    say("watchdog-idle: an agent that is there, watched for 12 ticks of 10 s");
+    say(&format!(
+        "  {:.4} % of a core ({used:.2} s), {:.2} wake-ups a tick, {:.1} MiB resident, {:.1} MiB of it no file's",
+        used / 120.0 * 100.0,
+        f64::from(woken) / f64::from(TICKS_WATCHED),
+        mib(resident),
+        mib(own)
+    ));
+    Ok(())
+}
+
+/// How often a process has gone to sleep of its own, and so was woken up again.
+fn wake_ups(pid: u32) -> u32 {
+    let wake_ups = status_kib(pid, "voluntary_ctxt_switches:").unwrap_or(0);
+    u32::try_from(wake_ups).unwrap_or(u32::MAX)
 }
 
 /// Processor time of a process, in seconds.

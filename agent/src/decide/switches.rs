@@ -116,7 +116,7 @@ impl TrackedSwitch {
         Circumstances {
             age: self.view.age.map(|age| age + since),
             was_tried: self.was_tried,
-            is_readable: self.view.may_start,
+            may_start: self.view.may_start,
         }
     }
 

@@ -127,17 +127,19 @@ impl Desk {
     }
 
     /// Not what an agent of another name has accepted: a journal that was copied from another machine, or is shared with
-    /// one, holds what is not to be carried out here.
+    /// one, holds what is not to be carried out here. Nor what a user has asked for: the wrapper that wrote that down held the
+    /// lock, so once the lock is free it is gone.
     pub(super) fn may_start(&self, request: &Request) -> bool {
         match request.initiator {
             Initiator::Agent => request.host == self.host.as_str(),
-            Initiator::User => true,
+            Initiator::User => false,
         }
     }
 
     fn say_foreign(&mut self, entry: &Entry) {
         let Some(request) = entry.request.as_present() else { return };
-        if !self.may_start(request) && self.said_foreign.insert(request.host.clone()) {
+        let is_foreign = request.initiator == Initiator::Agent && !self.may_start(request);
+        if is_foreign && self.said_foreign.insert(request.host.clone()) {
             tracing::warn!(
                 of = request.host, here = %self.host.as_str(), switch = %entry.id,
                 "the journal holds a switch that an agent of another name has accepted: this folder was copied, or the host was renamed; it is not started here"

@@ -10,7 +10,7 @@ use nixfleet_protocol::{
     journal::{
         atomic::{self, WriteError},
         lock::{Lock, LockError},
-        records::{Started, SwitchId},
+        records::{Initiator, Started, SwitchId},
         store::{Entry, JournalError},
     },
     lifecycle::{self, Circumstances, Phase, Recovery},
@@ -72,7 +72,7 @@ impl Desk {
         let circumstances = Circumstances {
             age: request.and_then(|request| since(request.requested_at)),
             was_tried,
-            is_readable: request.is_some_and(|request| self.may_start(request)),
+            may_start: request.is_some_and(|request| self.may_start(request)),
         };
         match lifecycle::recovery(phase, circumstances) {
             Recovery::CloseNotStarted => self.close_not_started(&entry, why)?,
@@ -93,12 +93,15 @@ impl Desk {
     }
 
     fn close_not_started(&self, entry: &Entry, why: Option<&str>) -> Result<(), JournalError> {
-        let foreign = entry.request.as_present().filter(|request| !self.may_start(request));
-        let foreign = foreign.map(|request| {
-            format!("it was accepted on {}, and this is {}", request.host, self.host.as_str())
+        let request = entry.request.as_present().filter(|request| !self.may_start(request));
+        let never = request.map(|request| match request.initiator {
+            Initiator::User => "its wrapper was gone before home-manager was started".to_owned(),
+            Initiator::Agent => {
+                format!("it was accepted on {}, and this is {}", request.host, self.host.as_str())
+            }
         });
         let why = why
-            .or(foreign.as_deref())
+            .or(never.as_deref())
             .unwrap_or("it was not started within a minute of being asked for");
         let note = match self.last_words(entry.id) {
             Some(words) => format!("{why}; nixfleet-switch said: {words}"),

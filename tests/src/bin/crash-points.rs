@@ -1,10 +1,6 @@
 //! `cargo crash-points`: `kill -9` at every named crash point of agent, wrapper and watchdog, alone or in pairs.
 
-use std::{
-    io,
-    process::ExitCode,
-    thread,
-};
+use std::{io, process::ExitCode, thread};
 
 use clap::Parser;
 use nixfleet_tests::{
