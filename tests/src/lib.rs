@@ -4,10 +4,12 @@
 //! - [`launchd`]: a simulated launchd.
 //! - [`crash`]: programs that die at every point.
 //! - [`stage`]: the real programs in it, and a real `systemd --user`.
+//! - [`matrix`]: every fault that launchd and fate have, each met by every kind of switch.
 //!
 //! Nothing here is used by the programs themselves; this crate depends on them, never the other
 //! way round.
 
 pub mod crash;
 pub mod launchd;
+pub mod matrix;
 pub mod stage;

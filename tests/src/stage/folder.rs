@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::{Trouble, dashboard::AGENT_TOKEN, processes, programs::Programs};
 
-/// The machine's name in the dashboard.
+/// The machine's name in the dashboard, where a scene gives it no other.
 pub const HOST: &str = "testmac";
 
 /// A machine's folder:
@@ -34,6 +34,7 @@ pub const HOST: &str = "testmac";
 #[derive(Debug)]
 pub struct Folder {
     temporary: TempDir,
+    host: String,
 }
 
 /// What a machine's config says beside what every machine's does.
@@ -52,12 +53,17 @@ pub struct Config {
 impl Folder {
     /// A new one, with everything installed.
     pub fn new() -> Result<Self, Trouble> {
+        Self::of_host(HOST)
+    }
+
+    /// A new one for a machine of this name: where several machines have one dashboard.
+    pub fn of_host(host: &str) -> Result<Self, Trouble> {
         let place = std::env::temp_dir();
         let temporary = tempfile::Builder::new()
             .prefix("nixfleet-")
             .tempdir()
             .map_err(Trouble::file("create a folder in", &place))?;
-        let folder = Self { temporary };
+        let folder = Self { temporary, host: host.to_owned() };
         for name in ["bin", "home/Library/LaunchAgents", "home-manager"] {
             let path = folder.path(name);
             fs::create_dir_all(&path).map_err(Trouble::file("create", &path))?;
@@ -69,6 +75,11 @@ impl Folder {
         write_private(&folder.path("token"), AGENT_TOKEN)?;
         folder.scenario("")?;
         Ok(folder)
+    }
+
+    /// The machine's name in the dashboard.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The folder itself.
@@ -107,11 +118,12 @@ impl Folder {
     pub fn write_config(&self, config: &Config) -> Result<PathBuf, Trouble> {
         let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
         let text = format!(
-            "url = {url:?}\nallow_insecure_http = true\ntoken_file = {token}\nhostname = {HOST:?}\n\
+            "url = {url:?}\nallow_insecure_http = true\ntoken_file = {token}\nhostname = {host:?}\n\
              interval = {interval}\nrepo_dir = {home}\nstate_dir = {state}\nswitch = {switch}\n\
              service_manager = {manager:?}\nagent_label = {label:?}\nlaunchctl = {launchctl}\n\
              home_manager = {home_manager}\ncaffeinate = {caffeinate}\n",
             url = config.url,
+            host = self.host,
             token = quoted(self.path("token")),
             interval = config.interval,
             home = quoted(self.home()),

@@ -6,7 +6,7 @@ use nixfleet_protocol::journal::records::RunningProgram;
 
 use super::{
     Trouble,
-    folder::{Config, Folder},
+    folder::{Config, Folder, HOST},
     programs::Programs,
     wait,
 };
@@ -24,11 +24,32 @@ pub struct MacOptions {
     pub interval: u32,
     /// Whether the agent is the old way's, which runs home-manager as its child.
     pub old_way: bool,
+    /// Its name in the dashboard.
+    pub host: String,
+    /// What is special about the agent's job.
+    pub job: JobOptions,
+}
+
+/// What the agent's plist says beside the usual. `{folder}` in it stands for the Mac's folder.
+#[derive(Debug, Clone, Default)]
+pub struct JobOptions {
+    /// Words before the agent's own path: a program that starts it, and that program's arguments.
+    pub launcher: Vec<String>,
+    /// Further keys, as they stand in the plist.
+    pub keys: String,
+    /// Further variables.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for MacOptions {
     fn default() -> Self {
-        Self { macos: 15, interval: 1, old_way: false }
+        Self {
+            macos: 15,
+            interval: 1,
+            old_way: false,
+            host: HOST.to_owned(),
+            job: JobOptions::default(),
+        }
     }
 }
 
@@ -46,7 +67,20 @@ pub struct Mac {
 impl Mac {
     /// A Mac whose agent speaks to the dashboard at `url`. The agent is loaded and starts.
     pub fn new(url: &str, options: MacOptions) -> Result<Self, Trouble> {
-        let folder = Folder::new()?;
+        let mac = Self::without_agent(url, options)?;
+        mac.load_agent()?;
+        Ok(mac)
+    }
+
+    /// Loads the agent's job, whose plist is installed.
+    pub fn load_agent(&self) -> Result<(), Trouble> {
+        let plist = self.installed_plist();
+        self.launchctl(&["bootstrap", &self.domain(), &plist.to_string_lossy()]).map(drop)
+    }
+
+    /// The same with the agent installed and not loaded.
+    pub fn without_agent(url: &str, options: MacOptions) -> Result<Self, Trouble> {
+        let folder = Folder::of_host(&options.host)?;
         let programs = Programs::get()?;
         let mut launchd_options = Options::new(programs.launchd(), folder.home());
         launchd_options.macos = options.macos;
@@ -65,7 +99,6 @@ impl Mac {
         let mac = Self { launchd, folder, options };
         fs::write(mac.installed_plist(), mac.plist_text(1))
             .map_err(Trouble::file("write", &mac.installed_plist()))?;
-        mac.launchctl(&["bootstrap", &mac.domain(), &mac.installed_plist().to_string_lossy()])?;
         Ok(mac)
     }
 
@@ -98,29 +131,41 @@ impl Mac {
         ))
     }
 
-    fn plist_text(&self, version: u32) -> String {
-        let agent = self.folder.path("bin/nixfleet-agent");
-        let config = self.folder.path("config.toml");
+    /// The plist of the agent's job as the generation of this version has it.
+    pub fn plist_text(&self, version: u32) -> String {
+        let agent = self.folder.path("bin/nixfleet-agent").display().to_string();
+        let config = self.folder.path("config.toml").display().to_string();
         let log = self.folder.path("agent.log");
-        format!(
+        let own_words = [agent, "run".to_owned(), "--config".to_owned(), config];
+        let words = strings(self.options.job.launcher.iter().chain(&own_words));
+        let job = &self.options.job;
+        let environment: String = job
+            .environment
+            .iter()
+            .map(|(name, value)| format!("<key>{name}</key><string>{value}</string>"))
+            .collect();
+        let text = format!(
             r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
 <plist version="1.0"><dict>
 <key>Label</key><string>{LABEL}</string>
 <key>ProgramArguments</key><array>
-<string>{}</string><string>run</string><string>--config</string><string>{}</string>
+{words}
 </array>
-<key>EnvironmentVariables</key><dict><key>GENERATION_OF_THE_PLIST</key><string>{version}</string></dict>
+<key>EnvironmentVariables</key><dict>
+<key>GENERATION_OF_THE_PLIST</key><string>{version}</string>{environment}
+</dict>
 <key>RunAtLoad</key><true/>
 <key>KeepAlive</key><true/>
 <key>ProcessType</key><string>Background</string>
-<key>StandardErrorPath</key><string>{}</string>
+<key>StandardErrorPath</key><string>{log}</string>
+{keys}
 </dict></plist>
 "#,
-            agent.display(),
-            config.display(),
-            log.display(),
-        )
+            log = log.display(),
+            keys = job.keys,
+        );
+        text.replace("{folder}", &self.folder.root().to_string_lossy())
     }
 
     /// Calls launchctl as the user would; its failure is ours.
@@ -213,6 +258,10 @@ impl Mac {
         };
         Ok(Duration::from_millis(u64::try_from(back - ended).unwrap_or(0)))
     }
+}
+
+fn strings<'a>(words: impl Iterator<Item = &'a String>) -> String {
+    words.map(|word| format!("<string>{word}</string>")).collect()
 }
 
 /// A stand-in for caffeinate that stays, as the real one does, until the process after `-w` ends.

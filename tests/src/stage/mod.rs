@@ -1,7 +1,7 @@
 //! The stage: one machine's worth of real programs in one temporary folder.
 //!
 //! - [`programs`]: the binaries that users run, built once.
-//! - [`dashboard`]: a dashboard process, and what an operator can ask it.
+//! - [`dashboard`]: a dashboard process; [`operator`]: what an operator can ask it.
 //! - [`mac`]: a Mac: simulated launchd, the agent as its job, home-manager, a user at the terminal.
 //! - [`linux`]: a Linux machine: a real `systemd --user` with the agent as a unit.
 //! - [`folder`]: the temporary folder and what both machines have in common.
@@ -12,6 +12,7 @@ pub mod dashboard;
 pub mod folder;
 pub mod linux;
 pub mod mac;
+pub mod operator;
 pub mod processes;
 pub mod programs;
 pub mod wait;

@@ -49,6 +49,11 @@ impl Programs {
         self.folder.join("old-way-agent")
     }
 
+    /// What starts the agent and is slow, deaf or untidy at its end.
+    pub fn agent_launcher(&self) -> PathBuf {
+        self.folder.join("agent-launcher")
+    }
+
     /// The simulated launchd.
     pub fn launchd(&self) -> launchd::Programs {
         launchd::Programs {

@@ -1,0 +1,109 @@
+//! Kills: F6.
+
+use nixfleet_protocol::crash_point::CrashPoint;
+
+use super::{BUILDING, Place, at_place, fault, on};
+use crate::{
+    launchd::command::VerbName,
+    matrix::{
+        axes::Initiator,
+        fault::{Act, AgentProgram, Fault, NewPlist, Variant, Victim, When},
+    },
+};
+
+/// Whoever is at work is killed, at every step.
+pub(super) fn f6() -> Fault {
+    let mut variants = Vec::new();
+    variants.extend(killed_at(
+        [
+            "home-manager-at-build",
+            "home-manager-after-bootout",
+            "home-manager-before-bootstrap",
+            "home-manager-after-bootstrap",
+        ],
+        &[Victim::HomeManager],
+        &Initiator::ALL,
+    ));
+    variants.extend(killed_at(
+        [
+            "wrapper-at-build",
+            "wrapper-after-bootout",
+            "wrapper-before-bootstrap",
+            "wrapper-after-bootstrap",
+        ],
+        &[Victim::Wrapper],
+        &Initiator::WRAPPED,
+    ));
+    variants.extend(killed_at(
+        ["all-at-build", "all-after-bootout", "all-before-bootstrap", "all-after-bootstrap"],
+        &[Victim::Wrapper, Victim::HomeManager, Victim::AgentGroup, Victim::Watchdog],
+        &Initiator::ALL,
+    ));
+    variants.extend([
+        at_place("agent-s-group-at-build", Place::Build, Act::Kill(vec![Victim::AgentGroup])),
+        at_place("watchdog-at-build", Place::Build, Act::Kill(vec![Victim::Watchdog])),
+        at_place("output-closed", Place::Build, Act::CloseOutput)
+            .only(&Initiator::AT_THE_MACHINE)
+            .line("PRINT_AFTER_BOOTOUT='stopping the agent'"),
+    ]);
+    variants.extend(CrashPoint::ALL.iter().map(|point| at_crash_point(*point)));
+    fault(
+        "F6",
+        "kill -9 at every step; the reader of the output goes away",
+        "hermes#43842, H3, H6",
+        variants,
+    )
+}
+
+fn killed_at(
+    names: [&'static str; 4],
+    victims: &[Victim],
+    initiators: &'static [Initiator],
+) -> Vec<Variant> {
+    let places = names.into_iter().zip(Place::ALL);
+    places
+        .map(|(name, place)| at_place(name, place, Act::Kill(victims.to_vec())).only(initiators))
+        .collect()
+}
+
+/// The process that comes by this point dies, in a switch that is made to come by it.
+fn at_crash_point(point: CrashPoint) -> Variant {
+    let wrapped = |variant: Variant| variant.only(&Initiator::WRAPPED);
+    let by_agent = |variant: Variant| variant.only(&[Initiator::Agent]);
+    let plain = Variant::new(point.as_str());
+    // home-manager cannot load the agent, so somebody else has to.
+    let not_loaded =
+        || Variant::new(point.as_str()).calls([on(VerbName::Bootstrap).code(5).times(2)]);
+    let variant = match point {
+        CrashPoint::WrapperUp
+        | CrashPoint::WrapperLocked
+        | CrashPoint::WrapperChildSpawned
+        | CrashPoint::WrapperStarted
+        | CrashPoint::WrapperGateOpened
+        | CrashPoint::WrapperChildEnded
+        | CrashPoint::WrapperResultWritten
+        | CrashPoint::WrapperEnsured
+        | CrashPoint::WrapperReloadWritten => wrapped(plain),
+        CrashPoint::WrapperRequested => plain.only(&[Initiator::User]),
+        CrashPoint::EnsureLocked => wrapped(plain),
+        CrashPoint::EnsureEnabled | CrashPoint::EnsureBootstrapped => not_loaded(),
+        CrashPoint::EnsureBootedOut => plain.calls([on(VerbName::Bootout).code(0).times(1)]),
+        CrashPoint::EnsureKickstarted => {
+            plain.first_happens(serde_json::json!({"on_demand_count": 1}))
+        }
+        CrashPoint::EnsureTerminated => wrapped(plain)
+            .plist(NewPlist::Same)
+            .at(When::Step("profile"), Act::Agent(AgentProgram::Copy)),
+        CrashPoint::EnsureRestored => plain.plist(NewPlist::WithoutProgram),
+        CrashPoint::WatchdogFirstLook | CrashPoint::WatchdogActing | CrashPoint::WatchdogActed => {
+            not_loaded().only(&[Initiator::Plain])
+        }
+        CrashPoint::AgentLocked | CrashPoint::AgentUp => plain,
+        CrashPoint::AgentCommandCame
+        | CrashPoint::AgentCommandTaken
+        | CrashPoint::AgentAcknowledged
+        | CrashPoint::AgentWrapperStarted => by_agent(plain).line(BUILDING),
+        CrashPoint::AgentReported | CrashPoint::AgentReportMarked => wrapped(plain),
+    };
+    variant.first(Act::Arm(point))
+}
