@@ -21,16 +21,17 @@ use nixfleet_tests::{
 };
 
 /// How many cells run side by side. Cells wait most of the time: see docs/fault-matrix.md for what was measured.
-const JOBS: usize = 20;
+const JOBS: usize = 32;
 
 /// How many cells without a fault run side by side: what they measure is speed.
-const QUIET_JOBS: usize = 4;
+const QUIET_JOBS: usize = 12;
 
 /// Runs every cell of the fault matrix and says what came of it.
 ///
 /// Exit code 0 only if no host was dark for more than a minute, no result was lost or false, no hand was needed, nothing
 /// was left running, and every cell was run.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct CommandLine {
     /// Only a fixed choice: every fault and variant, initiator, release and macOS at least once
     #[arg(long)]

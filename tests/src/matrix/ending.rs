@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const MAX_KEPT: u64 = 512 * 1024;
 
 /// Ends the machine; says what is left of it.
-pub(super) fn end(mut scene: Scene) -> Result<Vec<String>, Trouble> {
+pub(super) fn end(mut scene: Scene) -> Vec<String> {
     scene.thaw();
     scene.reader = None;
     let has_launcher = !scene.cell.variant.job.launcher.is_empty();
@@ -49,7 +49,7 @@ pub(super) fn end(mut scene: Scene) -> Result<Vec<String>, Trouble> {
         processes::signal(found.pid, Signal::KILL);
     }
     drop(mounts);
-    Ok(left.into_iter().map(|found| found.command).collect())
+    left.into_iter().map(|found| found.command).collect()
 }
 
 fn is_at_work(found: &processes::Found) -> bool {

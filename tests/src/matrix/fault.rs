@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use nixfleet_protocol::crash_point::CrashPoint;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::axes::Initiator;
-use crate::launchd::{Control, Fault as CallFault, command::VerbName};
+use crate::launchd::{Control, Fault as CallFault};
 
 /// How long a cell goes on looking after everything is as it should be.
 const LOOK_ON: Duration = Duration::from_secs(3);
@@ -44,10 +43,12 @@ pub struct Variant {
     pub during: Vec<Trigger>,
     /// What must come of it.
     pub expected: Expected,
+    /// Whether the old agent may go on, since the new one cannot run.
+    pub old_may_stay: bool,
     /// How long all must stay as it should be.
     pub look_on: Duration,
-    /// Why it cannot be done here.
-    pub cannot: Option<String>,
+    /// Whether only root can do this to a machine.
+    pub needs_root: bool,
 }
 
 /// What is special about the agent's job.
@@ -132,8 +133,8 @@ pub enum Act {
     FreeDisk,
     /// The whole machine sleeps.
     Sleep(Duration),
-    /// Every process dies at once; then the machine is on again and the user logs in.
-    PowerCut,
+    /// Every process ends; then the machine is on again and the user logs in.
+    Reboot,
     /// The process that next comes by this point dies.
     Arm(CrashPoint),
     /// Whoever reads what the user's switch prints goes away.
@@ -157,8 +158,6 @@ pub enum Victim {
     AgentGroup,
     /// The watchdog.
     Watchdog,
-    /// Every launchctl that is waiting for its answer.
-    Launchctl,
 }
 
 /// Who else acts.
@@ -252,8 +251,9 @@ impl Variant {
             before: Vec::new(),
             during: Vec::new(),
             expected: Expected::Back,
+            old_may_stay: false,
             look_on: LOOK_ON,
-            cannot: None,
+            needs_root: false,
         }
     }
 
@@ -280,7 +280,7 @@ impl Variant {
     /// The state directory has a small disk of its own.
     #[must_use]
     pub fn small_disk(self) -> Self {
-        Self { small_disk: true, ..self }
+        Self { small_disk: true, ..self.needs_root() }
     }
 
     /// The new generation has this plist.
@@ -325,29 +325,32 @@ impl Variant {
 
     /// Something in launchd's world, before the switch.
     #[must_use]
-    pub fn first_happens(self, happening: Value) -> Self {
-        self.with(happening, |variant, control| variant.first(Act::Happens(control)))
+    pub fn first_happens(self, control: Control) -> Self {
+        self.first(Act::Happens(control))
     }
 
     /// Something in launchd's world, at a moment.
     #[must_use]
-    pub fn happens(self, when: When, happening: Value) -> Self {
-        self.happens_later(when, Duration::ZERO, happening)
+    pub fn happens(self, when: When, control: Control) -> Self {
+        self.at(when, Act::Happens(control))
     }
 
     /// Something in launchd's world, so long after a moment.
     #[must_use]
-    pub fn happens_later(self, when: When, delay: Duration, happening: Value) -> Self {
-        self.with(happening, |variant, control| variant.later(when, delay, Act::Happens(control)))
+    pub fn happens_later(self, when: When, delay: Duration, control: Control) -> Self {
+        self.later(when, delay, Act::Happens(control))
     }
 
     /// No program can help until the user does this.
     #[must_use]
-    pub fn unhelpable(self, why: Unhelpable, rescue: Value) -> Self {
-        self.with(rescue, |variant, rescue| Self {
-            expected: Expected::Named { why, rescue },
-            ..variant
-        })
+    pub fn unhelpable(self, why: Unhelpable, rescue: Control) -> Self {
+        Self { expected: Expected::Named { why, rescue }, ..self }
+    }
+
+    /// The new agent cannot run, so the old one may go on.
+    #[must_use]
+    pub fn old_may_stay(self) -> Self {
+        Self { old_may_stay: true, ..self }
     }
 
     /// Looked at for longer.
@@ -356,23 +359,9 @@ impl Variant {
         Self { look_on, ..self }
     }
 
-    /// Needs these verbs of launchctl.
+    /// Only root can do this to a machine.
     #[must_use]
-    pub fn needs_verbs(mut self, verbs: &[&str]) -> Self {
-        let unknown = verbs.iter().find(|verb| VerbName::parse(verb).is_none());
-        if let Some(verb) = unknown {
-            self.cannot = Some(format!("the simulated launchd has no `{verb}`"));
-        }
-        self
-    }
-
-    fn with(mut self, happening: Value, then: impl FnOnce(Self, Control) -> Self) -> Self {
-        match serde_json::from_value(happening.clone()) {
-            Ok(control) => then(self, control),
-            Err(_unknown) => {
-                self.cannot = Some(format!("the simulated launchd does not know {happening}"));
-                self
-            }
-        }
+    pub fn needs_root(self) -> Self {
+        Self { needs_root: true, ..self }
     }
 }

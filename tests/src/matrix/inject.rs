@@ -23,7 +23,7 @@ use super::{
     truth,
 };
 use crate::{
-    launchd::Control,
+    launchd::{Control, Session},
     stage::{Trouble, mac::LABEL, processes, programs::Programs, wait},
 };
 
@@ -55,7 +55,7 @@ impl Scene {
                 fs::remove_file(&path).map_err(Trouble::file("remove", &path))
             }
             Act::Sleep(time) => self.sleep(*time),
-            Act::PowerCut => self.power_cut(),
+            Act::Reboot => Ok(self.mac.launchd.control(Control::Reboot(Session::GuiLogin))?),
             Act::Arm(point) => {
                 self.mac.folder.write(&format!("crash-points/{}", point.as_str()), "").map(drop)
             }
@@ -70,10 +70,11 @@ impl Scene {
 
     fn kill(&mut self, victim: Victim) -> Result<(), Trouble> {
         match victim {
-            // Its children are in its group.
-            Victim::HomeManager => self.processes_of(victim)?.into_iter().for_each(kill_group),
-            Victim::AgentGroup => self.processes_of(victim)?.into_iter().for_each(kill_group),
-            Victim::Wrapper | Victim::Agent | Victim::Watchdog | Victim::Launchctl => {
+            // With all that is in the group.
+            Victim::HomeManager | Victim::AgentGroup => {
+                self.processes_of(victim)?.into_iter().for_each(kill_group);
+            }
+            Victim::Wrapper | Victim::Agent | Victim::Watchdog => {
                 for pid in self.processes_of(victim)? {
                     processes::signal(pid, Signal::KILL);
                 }
@@ -128,7 +129,6 @@ impl Scene {
                 let watchdog = read::read::<RunningProgram>(&record).present();
                 watchdog.map(|watchdog| watchdog.process.pid).into_iter().collect()
             }
-            Victim::Launchctl => self.pids_with("/bin/launchctl "),
         })
     }
 
@@ -242,44 +242,16 @@ impl Scene {
         }
     }
 
-    /// Everything but launchd, which sees to its jobs itself, stands still.
+    /// launchd sees to it that everything on the machine stands still.
     fn sleep(&mut self, time: Duration) -> Result<(), Trouble> {
         let began = Timestamp::now().as_millisecond();
-        self.freeze_all(&self.all_but_launchd());
-        let control = serde_json::json!({ "sleep_for": time.as_millis() });
-        let slept = self.happens(&control);
-        if slept.is_ok() {
-            thread::sleep(time);
-        }
-        self.thaw();
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.mac.launchd.control(Control::SleepFor(milliseconds))?;
+        let slept = Timestamp::now().as_millisecond() - began;
+        let rest = time.saturating_sub(Duration::from_millis(u64::try_from(slept).unwrap_or(0)));
+        thread::sleep(rest);
         self.excused.push((began, Timestamp::now().as_millisecond()));
-        slept
-    }
-
-    /// Everything but launchd dies; then launchd starts anew.
-    fn power_cut(&mut self) -> Result<(), Trouble> {
-        let all = self.all_but_launchd();
-        // First all stand still, so that none sees another die.
-        for pid in &all {
-            processes::signal(*pid, Signal::STOP);
-        }
-        for pid in &all {
-            processes::signal(*pid, Signal::KILL);
-        }
-        self.happens(&serde_json::json!({ "reboot": "gui_login" }))
-    }
-
-    fn happens(&self, happening: &serde_json::Value) -> Result<(), Trouble> {
-        let control: Control = serde_json::from_value(happening.clone()).map_err(|error| {
-            Trouble::Said(format!("launchd does not know {happening}: {error}"))
-        })?;
-        Ok(self.mac.launchd.control(control)?)
-    }
-
-    fn all_but_launchd(&self) -> Vec<u32> {
-        let launchd = self.mac.launchd.pid();
-        let all = processes::of(self.mac.folder.root());
-        all.into_iter().map(|found| found.pid).filter(|pid| *pid != launchd).collect()
+        Ok(())
     }
 
     fn move_to_user_domain(&mut self) -> Result<(), Trouble> {

@@ -117,6 +117,9 @@ fn hands(seen: &Observation, back: bool) -> Vec<String> {
     if !back {
         hands.push("the agent has to be brought back".to_owned());
     }
+    if let Some(difference) = &seen.outdated {
+        hands.push(format!("the agent that runs has not the installed {difference}"));
+    }
     if !seen.locks_are_free {
         hands.push("a lock is held by somebody who does not end".to_owned());
     }
@@ -185,7 +188,12 @@ pub(super) mod tests {
                 command: command(),
                 result: Some(result("a", Outcome::Succeeded, Some(0))),
             }],
-            runs: vec![Run { pid: 10, exit_code: Some(0), completed: true }],
+            runs: vec![Run {
+                exit_code: Some(0),
+                set_profile: true,
+                completed: true,
+                ..Run::begun(10)
+            }],
             command: Some(Command { id: "c".to_owned(), status: "succeeded".to_owned() }),
             locks_are_free: true,
             ..Observation::default()
@@ -223,6 +231,7 @@ pub(super) mod tests {
     fn what_is_left_or_held_is_not_good() {
         assert!(!verdict(|seen| seen.left.push("sleep 5".to_owned())).is_good());
         assert!(!verdict(|seen| seen.locks_are_free = false).is_good());
+        assert!(!verdict(|seen| seen.outdated = Some("config".to_owned())).is_good());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Observation {
     pub wrapper_was_killed: bool,
     /// Where no program can help: what that is, and how soon it was said.
     pub unhelpable: Option<Naming>,
+    /// What of the agent that runs is not what is installed, where that is not as it should be.
+    pub outdated: Option<String>,
     /// The locks are free.
     pub locks_are_free: bool,
     /// Processes that are left.

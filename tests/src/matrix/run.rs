@@ -6,7 +6,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nixfleet_protocol::journal::lock::{self, LockState};
+use nixfleet_protocol::{
+    installed,
+    journal::lock::{self, LockState},
+};
 
 use super::{
     axes::Initiator,
@@ -55,8 +58,8 @@ pub enum Outcome {
 
 /// Runs it.
 pub fn run(cell: &Cell, number: usize, shared: &Shared) -> Outcome {
-    if let Some(why) = &cell.variant.cannot {
-        return Outcome::NotRun(why.clone());
+    if cell.variant.needs_root && !rustix::process::geteuid().is_root() {
+        return Outcome::NotRun("only root can do this to a machine".to_owned());
     }
     let began = Instant::now();
     match play(cell, number, shared) {
@@ -92,7 +95,7 @@ fn play(cell: &Cell, number: usize, shared: &Shared) -> Result<Played, Trouble> 
             keep_evidence(&scene, place)?;
         }
     }
-    seen.left = end(scene)?;
+    seen.left = end(scene);
     Ok(match missed {
         Some(missed) => Played::DidNotHappen(missed),
         None => Played::Judged(judge(&seen)),
@@ -211,12 +214,11 @@ impl Player {
                 self.disturbed();
                 self.go_on(trigger.when);
             }
-            Some(_) => {}
             None if self.over.is_some_and(|over| over.elapsed() >= A_MOMENT * 4) => {
                 self.missed.push(format!("{:?} did not come", trigger.when));
                 self.go_on(trigger.when);
             }
-            None => {}
+            Some(_) | None => {}
         }
         Ok(())
     }
@@ -264,6 +266,7 @@ impl Player {
         if is_due(&mut self.last_stock, TAKE_STOCK_EVERY) {
             self.is_in_order = self.watch.is_heard_since(self.last_disturbance.1)
                 && are_over(scene)?
+                && outdated(scene)?.is_none()
                 && truth::untruths(&self.observe(scene)?).is_empty()
                 && locks_are_free(scene)?;
         }
@@ -292,6 +295,7 @@ impl Player {
             command: command(scene)?,
             wrapper_was_killed: scene.cell.variant.kills_the_wrapper(),
             unhelpable: self.naming.as_ref().map(NamingWatch::naming),
+            outdated: outdated(scene)?,
             locks_are_free: locks_are_free(scene)?,
             left: Vec::new(),
         })
@@ -348,6 +352,15 @@ fn are_over(scene: &mut Scene) -> Result<bool, Trouble> {
     Ok(true)
 }
 
+/// What of the agent that lives is not what is installed.
+fn outdated(scene: &Scene) -> Result<Option<String>, Trouble> {
+    if scene.cell.variant.old_may_stay {
+        return Ok(None);
+    }
+    let difference = scene.agent()?.and_then(|agent| installed::difference(&agent));
+    Ok(difference.map(|difference| difference.to_string()))
+}
+
 fn locks_are_free(scene: &Scene) -> Result<bool, Trouble> {
     let journal = scene.mac.folder.journal()?;
     let directory = journal.directory();
@@ -395,10 +408,9 @@ impl super::fault::Variant {
     /// Whether a wrapper need not know how its home-manager ended.
     fn kills_the_wrapper(&self) -> bool {
         let acts = self.before.iter().chain(self.during.iter().map(|trigger| &trigger.act));
-        acts.into_iter().any(|act| match act {
-            Act::Kill(victims) => victims.contains(&Victim::Wrapper),
-            Act::PowerCut | Act::Arm(_) => true,
-            _ => false,
+        acts.into_iter().any(|act| {
+            let kills_it = matches!(act, Act::Kill(victims) if victims.contains(&Victim::Wrapper));
+            kills_it || matches!(act, Act::Reboot | Act::Arm(_))
         })
     }
 }

@@ -7,7 +7,12 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use nixfleet_protocol::{crash_point, journal::records::RunningProgram, process::ProcessIdentity};
+use jiff::{SignedDuration, Timestamp};
+use nixfleet_protocol::{
+    crash_point,
+    journal::{read, records::RunningProgram},
+    process::ProcessIdentity,
+};
 
 use super::{
     axes::Initiator,
@@ -21,6 +26,9 @@ use crate::stage::{
     programs::Programs,
     wait,
 };
+
+/// How long an agent must have been up so that launchd starts the next one at once: `DEFAULT_THROTTLE` and a little.
+const SETTLED: SignedDuration = SignedDuration::from_millis(10_200);
 
 /// What all cells of a run share.
 #[derive(Debug)]
@@ -88,6 +96,7 @@ impl Scene {
         scene.install()?;
         scene.first_generation()?;
         scene.next_generation()?;
+        scene.wait_until_agent_is_settled()?;
         Ok(scene)
     }
 
@@ -96,7 +105,12 @@ impl Scene {
     /// The one place where NixFleet is installed.
     fn install(&self) -> Result<(), Trouble> {
         let mut command = self.user_command("nixfleet-switch");
-        run(command.arg("ensure-agent"), "nixfleet-switch ensure-agent")
+        run(command.arg("install"), "nixfleet-switch install")?;
+        let record = self.mac.folder.journal()?.directory().watchdog_record();
+        wait::until_true("the watchdog is up", wait::PATIENCE, || {
+            let watchdog = read::read::<RunningProgram>(&record).present();
+            Ok(watchdog.is_some_and(|watchdog| watchdog.process.is_alive().unwrap_or(false)))
+        })
     }
 
     /// home-manager takes the agent as it is into its first generation.
@@ -196,6 +210,14 @@ impl Scene {
         })
     }
 
+    /// launchd holds a job back that was started only just now; an agent on a Mac has mostly been up for longer.
+    fn wait_until_agent_is_settled(&self) -> Result<(), Trouble> {
+        wait::until_true("the agent has been up for a while", wait::PATIENCE, || {
+            let age = self.agent()?.map(|agent| Timestamp::now().duration_since(agent.started_at));
+            Ok(age.is_some_and(|age| age >= SETTLED))
+        })
+    }
+
     pub(super) fn make_folder(&self, name: &str) -> Result<PathBuf, Trouble> {
         let path = self.mac.folder.path(name);
         fs::create_dir_all(&path).map_err(Trouble::file("create", &path))?;
@@ -212,10 +234,9 @@ impl Scene {
 
     /// Crash points that are armed and that nobody came by.
     pub(super) fn points_not_reached(&self) -> Vec<String> {
-        let armed = self.cell.variant.before.iter().filter_map(|act| match act {
-            Act::Arm(point) => Some(point.as_str()),
-            _ => None,
-        });
+        let before = self.cell.variant.before.iter();
+        let armed = before
+            .filter_map(|act| if let Act::Arm(point) = act { Some(point.as_str()) } else { None });
         let folder = self.mac.folder.path("crash-points");
         armed.filter(|name| folder.join(name).exists()).map(str::to_owned).collect()
     }

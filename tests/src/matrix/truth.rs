@@ -11,8 +11,17 @@ pub struct Run {
     pub pid: u32,
     /// The exit code, if it came to its end.
     pub exit_code: Option<i32>,
+    /// The profile leads to a new generation since.
+    pub set_profile: bool,
     /// The activation came to its end.
     pub completed: bool,
+}
+
+impl Run {
+    /// A run that has only begun.
+    pub const fn begun(pid: u32) -> Self {
+        Self { pid, exit_code: None, set_profile: false, completed: false }
+    }
 }
 
 /// Words of the dashboard for a command that is not over, or of which it does not know.
@@ -27,8 +36,13 @@ pub fn runs(trace: &[(u32, String)]) -> Vec<Run> {
     for (pid, step) in trace {
         let driver = runs.iter().rposition(|run| run.pid == *pid);
         match (step.split(' ').next().unwrap_or_default(), driver) {
-            ("start", _) => runs.push(Run { pid: *pid, exit_code: None, completed: false }),
-            ("profile", Some(at)) => about_to_activate = Some(at),
+            ("start", _) => runs.push(Run::begun(*pid)),
+            ("profile", Some(at)) => {
+                about_to_activate = Some(at);
+                if let Some(run) = runs.get_mut(at) {
+                    run.set_profile = step != "profile unchanged";
+                }
+            }
             ("activate", None) => {
                 activations.extend(about_to_activate.take().map(|at| (*pid, at)));
             }
@@ -105,10 +119,11 @@ fn disagreement(result: &SwitchResult, run: Option<&Run>, may_be_unknown: bool) 
     if !is_true {
         return Some(format!("it says {said:?}, home-manager did {run:?}"));
     }
-    let completed = run.is_some_and(|run| run.completed);
+    // Without a new generation, the one that is activated is still the newest.
+    let was_cut = run.is_some_and(|run| run.set_profile && !run.completed);
     let is_told_right = match result.activation {
-        Activation::Complete => completed || run.is_none(),
-        Activation::Incomplete => !completed,
+        Activation::Complete => !was_cut,
+        Activation::Incomplete => was_cut,
         Activation::Unknown => true,
     };
     (!is_told_right).then(|| format!("it says {:?}, home-manager did {run:?}", result.activation))
@@ -141,7 +156,8 @@ mod tests {
 
     #[test]
     fn runs_are_read_from_a_trace() {
-        let run = |pid, exit_code, completed| Run { pid, exit_code, completed };
+        let run =
+            |pid, exit_code, set_profile, completed| Run { pid, exit_code, set_profile, completed };
         for (lines, expected) in [
             (vec![], vec![]),
             (
@@ -155,10 +171,10 @@ mod tests {
                     "11 activation ended",
                     "10 end 0",
                 ],
-                vec![run(10, Some(0), true)],
+                vec![run(10, Some(0), true, true)],
             ),
-            (vec!["10 start", "10 fails build", "10 end 7"], vec![run(10, Some(7), false)]),
-            (vec!["10 start", "10 profile 2", "11 activate"], vec![run(10, None, false)]),
+            (vec!["10 start", "10 fails build", "10 end 7"], vec![run(10, Some(7), false, false)]),
+            (vec!["10 start", "10 profile 2", "11 activate"], vec![run(10, None, true, false)]),
             (
                 vec![
                     "10 start",
@@ -169,7 +185,7 @@ mod tests {
                     "11 current-home",
                     "10 end 0",
                 ],
-                vec![run(10, Some(0), true), run(20, Some(1), false)],
+                vec![run(10, Some(0), true, true), run(20, Some(1), false, false)],
             ),
         ] {
             assert_eq!(runs(&trace(&lines)), expected, "{lines:?}");
@@ -179,7 +195,9 @@ mod tests {
     #[test]
     fn a_result_is_true_or_not() {
         use Outcome::{Cancelled, Failed, Interrupted, NotStarted, Succeeded};
-        let done = |exit_code| Some(Run { pid: 10, exit_code, completed: exit_code == Some(0) });
+        let done = |exit_code| {
+            Some(Run { pid: 10, exit_code, set_profile: true, completed: exit_code == Some(0) })
+        };
         let (known, killed) = (false, true);
         for (outcome, code, signal, run, wrapper, is_true) in [
             (Succeeded, Some(0), None, done(Some(0)), known, true),
@@ -211,11 +229,15 @@ mod tests {
 
     #[test]
     fn an_activation_that_was_cut_is_not_complete() {
-        let cut = Run { pid: 10, exit_code: Some(1), completed: false };
+        let cut = Run { exit_code: Some(1), set_profile: true, ..Run::begun(10) };
         let claims = result("a", Outcome::Failed, Some(1));
         assert!(disagreement(&claims, Some(&cut), false).is_some());
-        let honest = SwitchResult { activation: Activation::Incomplete, ..claims };
+        let honest = SwitchResult { activation: Activation::Incomplete, ..claims.clone() };
         assert_eq!(disagreement(&honest, Some(&cut), false), None);
+        // One that did not come so far has left the old generation as it was.
+        let early = Run { set_profile: false, ..cut };
+        assert_eq!(disagreement(&claims, Some(&early), false), None);
+        assert!(disagreement(&honest, Some(&early), false).is_some());
     }
 
     #[test]
@@ -233,10 +255,7 @@ mod tests {
             (with(&|seen| seen.told[0].result = None), "is not in the dashboard"),
             (with(&|seen| seen.requests.clear()), "nobody asked for"),
             (with(&|seen| seen.told[0].command = None), "another command"),
-            (
-                with(&|seen| seen.runs.push(Run { pid: 9, exit_code: None, completed: false })),
-                "ran 2",
-            ),
+            (with(&|seen| seen.runs.push(Run::begun(9))), "ran 2"),
             (with(&|seen| seen.command.as_mut().unwrap().status = "acknowledged".into()), "still"),
             (
                 with(&|seen| {

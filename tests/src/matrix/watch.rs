@@ -99,11 +99,11 @@ impl Watch {
         let records = scene.mac.launchd.job_records(LABEL)?;
         let end_of = |life: &AgentLife| {
             let gone = life.gone?;
-            let exact = records.iter().find_map(|record| match record.event {
-                JobEvent::Exited { pid, .. } if u32::try_from(pid) == Ok(life.pid) => {
-                    Some(record.unix_ms).filter(|at| (at - gone).abs() <= SAME_END)
-                }
-                _ => None,
+            let exact = records.iter().find_map(|record| {
+                let JobEvent::Exited { pid, .. } = record.event else { return None };
+                let is_the_same =
+                    u32::try_from(pid) == Ok(life.pid) && (record.unix_ms - gone).abs() <= SAME_END;
+                is_the_same.then_some(record.unix_ms)
             });
             Some(exact.unwrap_or(gone))
         };

@@ -139,11 +139,11 @@ impl Mac {
         let own_words = [agent, "run".to_owned(), "--config".to_owned(), config];
         let words = strings(self.options.job.launcher.iter().chain(&own_words));
         let job = &self.options.job;
-        let environment: String = job
-            .environment
-            .iter()
+        let environment = job.environment.iter();
+        let environment: Vec<String> = environment
             .map(|(name, value)| format!("<key>{name}</key><string>{value}</string>"))
             .collect();
+        let environment = environment.concat();
         let text = format!(
             r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
@@ -261,7 +261,8 @@ impl Mac {
 }
 
 fn strings<'a>(words: impl Iterator<Item = &'a String>) -> String {
-    words.map(|word| format!("<string>{word}</string>")).collect()
+    let words: Vec<String> = words.map(|word| format!("<string>{word}</string>")).collect();
+    words.concat()
 }
 
 /// A stand-in for caffeinate that stays, as the real one does, until the process after `-w` ends.

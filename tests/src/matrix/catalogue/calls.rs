@@ -1,12 +1,13 @@
 //! What launchctl answers: F2, F3, F9, F10, F11, F17, F20.
 
-use serde_json::json;
-
-use super::{A_MOMENT, HELD_SECONDS, done_but, fault, hanging, hanging_after, on};
+use super::{done_but, fault, hanging, hanging_after, on};
 use crate::{
-    launchd::{Fault as CallFault, command::VerbName},
-    matrix::fault::{Act, Actor, Fault, Variant, Victim, When},
+    launchd::{Control, Fault as CallFault, command::VerbName, fault::Disguise},
+    matrix::fault::{Act, Actor, Fault, Variant, When},
 };
+
+/// kill(1).
+const SIGKILL: i32 = 9;
 
 /// `bootstrap` fails although nothing stands in its way.
 pub(super) fn f2() -> Fault {
@@ -57,11 +58,9 @@ pub(super) fn f9() -> Fault {
 pub(super) fn f10() -> Fault {
     // Only a demand starts the job, and the demand fails.
     let fails = |name, code| {
-        Variant::new(name).first_happens(json!({"on_demand_count": 1})).calls([on(
-            VerbName::Kickstart,
-        )
-        .code(code)
-        .times(3)])
+        Variant::new(name)
+            .first_happens(Control::OnDemandCount(1))
+            .calls([on(VerbName::Kickstart).code(code).times(3)])
     };
     fault(
         "F10",
@@ -87,55 +86,49 @@ pub(super) fn f11() -> Fault {
                 .calls([failing, hanging(VerbName::Enable, 300.0).times(1)]),
             Variant::new("bootout-never-returns")
                 .calls([hanging_after(VerbName::Bootout, 90.0).times(1)]),
-            Variant::new("killed-while-booting-out")
-                .calls([hanging(VerbName::Bootout, HELD_SECONDS).times(1)])
-                .later(When::Step("bootout"), A_MOMENT, Act::Kill(vec![Victim::Launchctl])),
+            Variant::new("killed-before-booting-out").calls([CallFault {
+                kill_self: Some(SIGKILL),
+                ..on(VerbName::Bootout).code(0).times(1)
+            }]),
+            Variant::new("killed-after-booting-out")
+                .calls([CallFault { kill_self: Some(SIGKILL), ..on(VerbName::Bootout).times(1) }]),
         ],
     )
 }
 
 /// The old verbs fail and say 0.
 pub(super) fn f17() -> Fault {
-    let failing = |stderr: &str| {
-        VerbName::parse("load")
-            .map(|load| CallFault { stderr: Some(stderr.to_owned()), ..on(load).code(0) })
-    };
     let says = "Load failed: 5: Input/output error\n\
                 Try running `launchctl bootstrap` as root for richer errors.\n";
-    let again = Variant::new("unload-and-load-afterwards")
-        .at(When::SwitchEnded, Act::Start(Actor::LoadAgain))
-        .needs_verbs(&["load", "unload"]);
-    let fails = Variant::new("load-fails-and-says-0").calls(failing(says));
+    let fails = CallFault { stderr: Some(says.to_owned()), ..on(VerbName::Load).code(0).times(1) };
+    let again = |name| Variant::new(name).at(When::SwitchEnded, Act::Start(Actor::LoadAgain));
     fault(
         "F17",
         "`load -w` prints an error and exits with 0",
         "LifeOS#2068",
-        vec![Variant { before: fails.before, name: fails.name, ..again.clone() }, again],
+        vec![again("unload-and-load-afterwards"), again("load-fails-and-says-0").calls([fails])],
     )
 }
 
 /// `print` prints something else.
 pub(super) fn f20() -> Fault {
-    let prints = |name, output: String| {
-        let odd = CallFault { output: Some(output), ..on(VerbName::Print) };
+    let prints = |name, disguise| {
+        let odd = CallFault { disguise: Some(disguise), ..on(VerbName::Print) };
         // So that the agent has to be brought back by somebody who reads this.
-        Variant::new(name).calls([done_but(odd), on(VerbName::Bootstrap).code(5).times(2)])
+        Variant::new(name).calls([odd, on(VerbName::Bootstrap).code(5).times(2)])
     };
-    let decoys = "com.nixfleet.agent = {\n\tenvironment = {\n\t\tpid = 1\n\t\tstate = running\n\t}\n\
-                  \tresource coalition = {\n\t\tstate = active\n\t}\n\tpid of last run = 1\n}\n";
-    let renamed =
-        "com.nixfleet.agent = {\n\tstatus = running\n\tprocess identifier = 4711\n\tnew = 1\n}\n";
-    let foreign = "com.nixfleet.agent = {\n\tZustand = l\u{e4}uft\n\tProzess = 4711\n}\n";
     fault(
         "F20",
         "print prints other fields, another language, or decoys",
         "idx 68429353453",
         vec![
-            prints("renamed-fields", renamed.to_owned()),
-            prints("another-language", foreign.to_owned()),
-            prints("decoys", decoys.to_owned()),
-            prints("nothing", String::new()),
-            prints("a-megabyte", "\tx = 1\n".repeat(150_000)),
+            prints("renamed-fields", Disguise::Renamed),
+            prints("another-language", Disguise::Localized),
+            prints("decoys", Disguise::Decoys),
+            prints("truncated", Disguise::Truncated),
+            prints("garbled", Disguise::Garbled),
+            prints("nothing", Disguise::Empty),
+            prints("a-megabyte", Disguise::Flood(1024 * 1024)),
         ],
     )
 }

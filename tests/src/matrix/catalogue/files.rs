@@ -13,14 +13,18 @@ const CRASH_LOOP: Duration = Duration::from_secs(14);
 
 /// The program or its log file is missing.
 pub(super) fn f12() -> Fault {
-    let becomes = |name, program| Variant::new(name).at(When::Step("profile"), Act::Agent(program));
+    let becomes = |name, program| {
+        Variant::new(name).old_may_stay().at(When::Step("profile"), Act::Agent(program))
+    };
     fault(
         "F12",
         "the program is missing, or appears later; the log file cannot be opened",
         "nix-darwin#1709, HM#7198",
         vec![
-            Variant::new("definition-without-program").plist(NewPlist::WithoutProgram),
-            Variant::new("log-cannot-be-opened").plist(NewPlist::WithoutLog),
+            Variant::new("definition-without-program")
+                .old_may_stay()
+                .plist(NewPlist::WithoutProgram),
+            Variant::new("log-cannot-be-opened").old_may_stay().plist(NewPlist::WithoutLog),
             becomes("program-missing", AgentProgram::Missing),
             becomes("program-appears-15s-later", AgentProgram::Missing).later(
                 When::SwitchEnded,
@@ -34,7 +38,10 @@ pub(super) fn f12() -> Fault {
 /// The new program does not run for long.
 pub(super) fn f14() -> Fault {
     let becomes = |name, program| {
-        Variant::new(name).at(When::Step("profile"), Act::Agent(program)).look_on(CRASH_LOOP)
+        Variant::new(name)
+            .old_may_stay()
+            .at(When::Step("profile"), Act::Agent(program))
+            .look_on(CRASH_LOOP)
     };
     fault(
         "F14",
@@ -42,6 +49,7 @@ pub(super) fn f14() -> Fault {
         "HM restoreAgent, iphone-use#28",
         vec![
             Variant::new("definition-with-crashing-program")
+                .old_may_stay()
                 .plist(NewPlist::WithCrashingProgram)
                 .look_on(CRASH_LOOP),
             becomes("ends-at-once", AgentProgram::EndsAtOnce),
@@ -55,17 +63,18 @@ pub(super) fn f14() -> Fault {
 
 /// The plist on disk is not as launchd wants it, or cannot be written.
 pub(super) fn f15() -> Fault {
-    let damaged = |name, damage| at_place(name, Place::BeforeBootstrap, Act::Plist(damage));
+    let damaged =
+        |name, damage| at_place(name, Place::BeforeBootstrap, Act::Plist(damage)).old_may_stay();
     fault(
         "F15",
         "the plist has the wrong owner, mode or form; the folder is closed; the disk is full",
         "unified-template#139, EnvPane#16",
         vec![
             damaged("open-to-all", PlistAct::OpenToAll),
-            damaged("of-another-owner", PlistAct::Foreign),
+            damaged("of-another-owner", PlistAct::Foreign).needs_root(),
             damaged("a-link", PlistAct::Link),
             damaged("torn", PlistAct::Tear),
-            Variant::new("folder-closed").first(Act::Plist(PlistAct::CloseFolder)),
+            Variant::new("folder-closed").first(Act::Plist(PlistAct::CloseFolder)).needs_root(),
             Variant::new("disk-full")
                 .small_disk()
                 .line(BUILDING)

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::{BUILDING, Place, at_place, fault};
-use crate::matrix::fault::{Act, Actor, Fault, NewPlist, Variant, Victim, When};
+use crate::{
+    launchd::Control,
+    matrix::fault::{Act, Actor, Fault, NewPlist, Variant, Victim, When},
+};
 
 /// A job that takes its time to end, or does not.
 pub(super) fn f1() -> Fault {
@@ -36,11 +37,11 @@ pub(super) fn f4() -> Fault {
         "bootstrap says 0, and the job is never started",
         "openbase#15, hyp#1036",
         vec![
-            Variant::new("speculative").first_happens(json!({"on_demand_count": 1})),
+            Variant::new("speculative").first_happens(Control::OnDemandCount(1)),
             Variant::new("speculative-for-ever")
-                .first_happens(json!({"pended_stay": true}))
-                .first_happens(json!({"on_demand_count": 1}))
-                .happens(When::SwitchEnded, json!({"on_demand_count": 0})),
+                .first_happens(Control::PendedStay(true))
+                .first_happens(Control::OnDemandCount(1))
+                .happens(When::SwitchEnded, Control::OnDemandCount(0)),
         ],
     )
 }
@@ -48,7 +49,7 @@ pub(super) fn f4() -> Fault {
 /// A job that ends and is not started again.
 pub(super) fn f5() -> Fault {
     let dies = |name| at_place(name, Place::Build, Act::Kill(vec![Victim::Agent]));
-    let no_demand = json!({"on_demand_count": 1});
+    let no_demand = Control::OnDemandCount(1);
     fault(
         "F5",
         "the job ends, and its next start is pended",
@@ -58,13 +59,13 @@ pub(super) fn f5() -> Fault {
             dies("killed-then-pended-and-nothing-changed")
                 .plist(NewPlist::Same)
                 .first_happens(no_demand.clone()),
-            dies("low-power-mode").first_happens(json!({"low_power": true})),
+            dies("low-power-mode").first_happens(Control::LowPower(true)),
             Variant::new("on-demand-only-for-a-while")
                 .happens(When::BootedOut, no_demand)
                 .happens_later(
                     When::SwitchEnded,
                     Duration::from_secs(8),
-                    json!({"on_demand_count": 0}),
+                    Control::OnDemandCount(0),
                 ),
         ],
     )

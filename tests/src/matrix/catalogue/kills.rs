@@ -4,7 +4,7 @@ use nixfleet_protocol::crash_point::CrashPoint;
 
 use super::{BUILDING, Place, at_place, fault, on};
 use crate::{
-    launchd::command::VerbName,
+    launchd::{Control, command::VerbName},
     matrix::{
         axes::Initiator,
         fault::{Act, AgentProgram, Fault, NewPlist, Variant, Victim, When},
@@ -68,8 +68,6 @@ fn killed_at(
 
 /// The process that comes by this point dies, in a switch that is made to come by it.
 fn at_crash_point(point: CrashPoint) -> Variant {
-    let wrapped = |variant: Variant| variant.only(&Initiator::WRAPPED);
-    let by_agent = |variant: Variant| variant.only(&[Initiator::Agent]);
     let plain = Variant::new(point.as_str());
     // home-manager cannot load the agent, so somebody else has to.
     let not_loaded =
@@ -83,27 +81,27 @@ fn at_crash_point(point: CrashPoint) -> Variant {
         | CrashPoint::WrapperChildEnded
         | CrashPoint::WrapperResultWritten
         | CrashPoint::WrapperEnsured
-        | CrashPoint::WrapperReloadWritten => wrapped(plain),
+        | CrashPoint::WrapperReloadWritten
+        | CrashPoint::EnsureLocked
+        | CrashPoint::AgentReported
+        | CrashPoint::AgentReportMarked => plain.only(&Initiator::WRAPPED),
         CrashPoint::WrapperRequested => plain.only(&[Initiator::User]),
-        CrashPoint::EnsureLocked => wrapped(plain),
+        CrashPoint::AgentCommandCame
+        | CrashPoint::AgentCommandTaken
+        | CrashPoint::AgentAcknowledged
+        | CrashPoint::AgentWrapperStarted => plain.only(&[Initiator::Agent]).line(BUILDING),
+        CrashPoint::AgentLocked | CrashPoint::AgentUp => plain,
         CrashPoint::EnsureEnabled | CrashPoint::EnsureBootstrapped => not_loaded(),
         CrashPoint::EnsureBootedOut => plain.calls([on(VerbName::Bootout).code(0).times(1)]),
-        CrashPoint::EnsureKickstarted => {
-            plain.first_happens(serde_json::json!({"on_demand_count": 1}))
-        }
-        CrashPoint::EnsureTerminated => wrapped(plain)
+        CrashPoint::EnsureKickstarted => plain.first_happens(Control::OnDemandCount(1)),
+        CrashPoint::EnsureTerminated => plain
+            .only(&Initiator::WRAPPED)
             .plist(NewPlist::Same)
             .at(When::Step("profile"), Act::Agent(AgentProgram::Copy)),
         CrashPoint::EnsureRestored => plain.plist(NewPlist::WithoutProgram),
         CrashPoint::WatchdogFirstLook | CrashPoint::WatchdogActing | CrashPoint::WatchdogActed => {
             not_loaded().only(&[Initiator::Plain])
         }
-        CrashPoint::AgentLocked | CrashPoint::AgentUp => plain,
-        CrashPoint::AgentCommandCame
-        | CrashPoint::AgentCommandTaken
-        | CrashPoint::AgentAcknowledged
-        | CrashPoint::AgentWrapperStarted => by_agent(plain).line(BUILDING),
-        CrashPoint::AgentReported | CrashPoint::AgentReportMarked => wrapped(plain),
     };
     variant.first(Act::Arm(point))
 }

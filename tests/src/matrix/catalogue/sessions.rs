@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::{BUILDING, HELD_SECONDS, Place, at_place, fault, hanging, hanging_after, on};
 use crate::{
     launchd::{
         Control, Fault as CallFault,
         command::VerbName,
+        control::Verdict,
         domain::{Domain, ServiceTarget},
     },
     matrix::{
@@ -44,25 +43,25 @@ pub(super) fn f8() -> Fault {
     let session_types = "<key>LimitLoadToSessionType</key>\
                          <array><string>Aqua</string><string>Background</string></array>";
     let no_screen =
-        |variant: Variant| variant.unhelpable(Unhelpable::NoScreenSession, json!("login"));
+        |variant: Variant| variant.unhelpable(Unhelpable::NoScreenSession, Control::Login);
     let logs_out = |name| {
         Variant::new(name)
             .line(BUILDING)
             .calls([hanging(VerbName::Bootstrap, HELD_SECONDS).times(1)])
-            .happens(When::Step("install"), json!("logout"))
+            .happens(When::Step("install"), Control::Logout)
     };
     fault(
         "F8",
         "no screen session; a logout in between; the label in the other domain",
         "HM#9628, crc#5374",
         vec![
-            no_screen(Variant::new("no-screen-session").first_happens(json!("logout")))
+            no_screen(Variant::new("no-screen-session").first_happens(Control::Logout))
                 .only(&Initiator::AT_THE_MACHINE),
             no_screen(logs_out("logout-in-between")),
             logs_out("logout-and-login-in-between").happens_later(
                 When::Step("install"),
                 Duration::from_secs(5),
-                json!("login"),
+                Control::Login,
             ),
             Variant::new("only-in-the-other-domain")
                 .keys(session_types)
@@ -81,10 +80,10 @@ pub(super) fn f13() -> Fault {
         CallFault { after: vec![Control::Remove(target.clone())], ..on(VerbName::Bootstrap) }
             .times(times)
     };
-    let policy = |verdict: &str| json!({"policy": {"label": LABEL, "verdict": verdict}});
-    let login_item = |on: bool| json!({"login_item": {"label": LABEL, "on": on}});
-    let blocked = |name, happening: Value, rescue| {
-        Variant::new(name).first_happens(happening).unhelpable(Unhelpable::Blocked, rescue)
+    let policy = |verdict| Control::Policy { label: LABEL.to_owned(), verdict };
+    let login_item = |on| Control::LoginItem { label: LABEL.to_owned(), on };
+    let blocked = |name, control, rescue| {
+        Variant::new(name).first_happens(control).unhelpable(Unhelpable::Blocked, rescue)
     };
     fault(
         "F13",
@@ -94,8 +93,12 @@ pub(super) fn f13() -> Fault {
             Variant::new("thrown-out-once").calls([thrown_out(1)]),
             Variant::new("thrown-out-3-times").calls([thrown_out(3)]),
             blocked("login-items-off", login_item(false), login_item(true)),
-            blocked("killed-after-every-start", policy("killed_after_spawn"), policy("allowed")),
-            blocked("spawn-refused", policy("spawn_refused"), policy("allowed")),
+            blocked(
+                "killed-after-every-start",
+                policy(Verdict::KilledAfterSpawn),
+                policy(Verdict::Allowed),
+            ),
+            blocked("spawn-refused", policy(Verdict::SpawnRefused), policy(Verdict::Allowed)),
         ],
     )
 }
@@ -135,17 +138,12 @@ pub(super) fn f19() -> Fault {
 
 /// The machine starts anew, or the user logs in anew, between two steps.
 pub(super) fn f22() -> Fault {
-    let known = |variant: Variant| {
-        // Told by the same words as the rest: what the simulation cannot do is said, not tried.
-        let probe = Variant::new("").first_happens(json!({"reboot": "gui_login"}));
-        Variant { cannot: probe.cannot, ..variant }
-    };
-    let power_cut = |name, place| known(at_place(name, place, Act::PowerCut));
+    let reboot = |name, place| at_place(name, place, Act::Reboot);
     let login_again = |variant: Variant, when| {
-        variant.happens(when, json!("logout")).happens_later(
+        variant.happens(when, Control::Logout).happens_later(
             when,
             Duration::from_secs(3),
-            json!("login"),
+            Control::Login,
         )
     };
     fault(
@@ -153,11 +151,11 @@ pub(super) fn f22() -> Fault {
         "a reboot or a login between two steps",
         "HM#9656",
         vec![
-            power_cut("power-cut-at-build", Place::Build),
-            power_cut("power-cut-after-bootout", Place::AfterBootout),
-            power_cut("power-cut-before-bootstrap", Place::BeforeBootstrap),
-            power_cut("power-cut-after-bootstrap", Place::AfterBootstrap),
-            known(Variant::new("power-cut-afterwards").at(When::SwitchEnded, Act::PowerCut)),
+            reboot("reboot-at-build", Place::Build),
+            reboot("reboot-after-bootout", Place::AfterBootout),
+            reboot("reboot-before-bootstrap", Place::BeforeBootstrap),
+            reboot("reboot-after-bootstrap", Place::AfterBootstrap),
+            Variant::new("reboot-afterwards").at(When::SwitchEnded, Act::Reboot),
             login_again(
                 Variant::new("login-at-build").line("BUILD_SECONDS=5"),
                 When::Step("build"),
