@@ -131,8 +131,8 @@ fn a_watchdog_as_a_unit_of_its_own(linux: &Linux) {
     let healing = wait::until("the healing is in the journal", wait::PATIENCE, || {
         let journal = linux.folder.journal()?;
         let ids = journal.healing_ids().map_err(|error| Trouble::Said(error.to_string()))?;
-        let healings = ids.into_iter().filter_map(|id| journal.healing(id).healing.present());
-        Ok(healings.last().filter(|healing| healing.cause == HealingCause::AgentMissing))
+        let mut healings = ids.into_iter().filter_map(|id| journal.healing(id).healing.present());
+        Ok(healings.next_back().filter(|healing| healing.cause == HealingCause::AgentMissing))
     })
     .unwrap();
     assert_eq!(healing.reload.verdict, AgentVerdict::Back);

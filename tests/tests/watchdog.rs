@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
-use std::{fs, process::Output, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
 
 use nixfleet_protocol::journal::{
     read,
@@ -10,6 +16,7 @@ use nixfleet_protocol::journal::{
 };
 use nixfleet_tests::stage::{
     dashboard::Dashboard,
+    folder::HOST,
     mac::{LABEL, Mac, MacOptions},
     processes, wait,
 };
@@ -20,8 +27,8 @@ const WATCHDOG: &str = "com.nixfleet.watchdog";
 
 struct Scene {
     mac: Mac,
-    _dashboard: Dashboard,
-    _folder: TempDir,
+    dashboard: Dashboard,
+    folder: TempDir,
 }
 
 impl Scene {
@@ -30,7 +37,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let dashboard = Dashboard::start(folder.path()).unwrap();
         let mac = Mac::new(dashboard.url(), MacOptions::default()).unwrap();
-        let scene = Self { mac, _dashboard: dashboard, _folder: folder };
+        let scene = Self { mac, dashboard, folder };
         let agent = scene.mac.wait_for_agent().unwrap();
         let installed = scene.switch(&["install"]);
         assert!(installed.status.success(), "{installed:?}");
@@ -81,6 +88,12 @@ fn an_agent_that_was_booted_out_by_hand_is_back_within_a_minute() {
     assert_eq!(healed.cause, HealingCause::AgentMissing);
     assert_eq!(healed.reload.verdict, AgentVerdict::Back);
     assert!(healed.missed_for_ms >= Some(9_000), "{healed:?}");
+    let told = wait::until("the healing is in the dashboard", wait::PATIENCE, || {
+        Ok(scene.dashboard.healings(HOST)?.pop())
+    })
+    .unwrap();
+    assert_eq!((told.id, told.cause.as_str()), (healed.id.to_string(), "agent_missing"));
+    assert_eq!(told.verdict, "back");
 }
 
 #[test]
@@ -137,6 +150,44 @@ fn a_watchdog_becomes_the_program_that_is_installed() {
     })
     .unwrap();
     assert_eq!(new.process, old.process, "it goes on under the same pid");
+}
+
+#[test]
+fn an_upgrade_while_a_switch_runs_hurts_neither() {
+    let (scene, agent) = Scene::ready();
+    // The same program under another digest, as the next version would be.
+    let stable = scene.mac.folder.home().join(".local/state/nixfleet/bin/nixfleet-switch");
+    let newer = scene.folder.path().join("nixfleet-switch");
+    let mut content = fs::read(&stable).unwrap();
+    content.push(0);
+    fs::write(&newer, content).unwrap();
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).unwrap();
+
+    scene.mac.next_switch_replaces_the_agent(2, "BUILD_SECONDS=3").unwrap();
+    let mut switch = scene.mac.folder.user_command("nixfleet-switch");
+    switch.arg0(&stable).stdout(Stdio::null());
+    let mut running = switch.spawn().unwrap();
+    wait::until_true("home-manager runs", wait::PATIENCE, || {
+        Ok(scene.mac.folder.home_manager_runs() == 1)
+    })
+    .unwrap();
+    let mut install = scene.mac.folder.user_command("nixfleet-switch");
+    let path =
+        install.get_envs().map(|(name, value)| (name.to_owned(), value.map(OsStr::to_owned)));
+    let environment: Vec<(OsString, Option<OsString>)> = path.collect();
+    install = Command::new(&newer);
+    install.env_clear().arg("install");
+    install.envs(environment.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let installed = install.output().unwrap();
+    assert!(installed.status.success(), "{}", text(&installed));
+
+    assert!(running.wait().unwrap().success());
+    scene.mac.wait_for_next_agent(&agent).unwrap();
+    wait::until("the watchdog is the new one", wait::PATIENCE, || {
+        let target = stable.canonicalize().ok();
+        Ok(scene.watchdog().filter(|record| Some(&record.exe) == target.as_ref()))
+    })
+    .unwrap();
 }
 
 #[test]

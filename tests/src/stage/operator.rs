@@ -49,6 +49,17 @@ pub struct Switch {
     pub reload: Option<Reload>,
 }
 
+/// A look-after that no switch was the reason for, as the dashboard lists it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DashboardHealing {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub cause: String,
+    /// What came of it.
+    pub verdict: String,
+}
+
 /// A command, as the dashboard lists it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct QueuedCommand {
@@ -115,6 +126,16 @@ impl Operator {
         }
         let switches: Switches = self.get(&format!("/api/hosts/{host}/switches"))?;
         Ok(switches.switches)
+    }
+
+    /// What was healed on a host without a switch, newest first.
+    pub fn healings(&self, host: &str) -> Result<Vec<DashboardHealing>, Trouble> {
+        #[derive(Deserialize)]
+        struct Healings {
+            healings: Vec<DashboardHealing>,
+        }
+        let healings: Healings = self.get(&format!("/api/hosts/{host}/healings"))?;
+        Ok(healings.healings)
     }
 
     /// All commands of a host, newest first.
