@@ -41,6 +41,19 @@ Everything that is not listed above is passed to `home-manager switch` as it is;
 /// which would stay in memory as long.
 const WATCHDOG_VERB: &str = "watchdog";
 
+const DOCTOR_HELP: &str = "\
+It looks at the service manager, the agent and its definition, the watchdog, the journal, \
+home-manager's release and the state directory. It changes nothing. Of what only root could see it \
+says that it cannot tell.
+
+Exit codes:
+  0   nothing needs attention
+  1   something does
+
+Examples:
+  nixfleet-switch doctor
+  nixfleet-switch doctor --json | jq -r '.findings[] | select(.remedy) | .id, .remedy[]'";
+
 /// Runs `home-manager switch`, keeps its true result, and brings the NixFleet agent back.
 #[derive(Debug, Parser)]
 #[command(
@@ -86,6 +99,9 @@ pub(crate) enum Verb {
     Uninstall(Output),
     /// Watch over the agent until ended; `install` makes a job of this
     Watchdog,
+    /// Find what keeps this host from being well, and say what mends it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Output),
     /// Run a switch that the agent has accepted
     #[command(hide = true)]
     Run(Run),
@@ -282,6 +298,10 @@ mod tests {
         assert!(matches!(
             parsed(&["status", "--json"]),
             Ok(Task::Own(Verb::Status(Output { json: true })))
+        ));
+        assert!(matches!(
+            parsed(&["doctor", "--json"]),
+            Ok(Task::Own(Verb::Doctor(Output { json: true })))
         ));
         assert!(matches!(parsed(&["logs", "0198"]), Ok(Task::Own(Verb::Logs(_)))));
         check(&["--flake", "status"], &["--flake", "status"], Patience::None, None);

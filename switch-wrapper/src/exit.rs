@@ -3,6 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | home-manager's own | it ran to its end, and the agent is back |
+//! | 1 | `doctor` alone: something needs attention |
 //! | 64 | the command line makes no sense |
 //! | 69 | switched, but the agent is not back |
 //! | 74 | the state directory cannot be used |
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use nixfleet_protocol::journal::records::{Outcome, SwitchResult};
 
+/// `doctor` has found something that needs attention.
+pub(crate) const NEEDS_ATTENTION: u8 = 1;
 /// The command line makes no sense.
 pub(crate) const USAGE: u8 = 64;
 /// Switched, but the agent is not back.

@@ -10,10 +10,12 @@
 //! - [`watchdog`]: the job that misses the agent when nobody else does.
 //! - [`report`]: `status`, `history`, `logs`.
 //! - [`gc_root`]: what must not be collected as garbage.
+//! - [`doctor`]: what keeps the host from being well.
 //! - [`exit`]: the exit codes.
 //! - [`messages`]: what is said to people.
 
 mod cli;
+mod doctor;
 mod ensure;
 mod exit;
 mod gc_root;
@@ -169,6 +171,7 @@ fn perform(task: Task) -> Result<u8, Failure> {
         }
         Task::Own(Verb::Watchdog) => watchdog::run(),
         Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
+        Task::Own(Verb::Doctor(output)) => doctor::run(output.json),
     }
 }
 

@@ -114,9 +114,17 @@ struct Sources {
 impl Settings {
     /// Reads environment and config file.
     pub(crate) fn load() -> Result<Self, SettingsError> {
-        let home =
-            env::home_dir().filter(|home| home.is_absolute()).ok_or(SettingsError::NoHome)?;
+        let home = home()?;
         let loaded = load_config(&home)?;
+        Self::of(home, loaded)
+    }
+
+    /// What the environment alone says: for whoever has to go on although the config file makes no sense.
+    pub(crate) fn load_without_file() -> Result<Self, SettingsError> {
+        Self::of(home()?, LoadedConfig { path: None, digest: None, file: ConfigFile::default() })
+    }
+
+    fn of(home: PathBuf, loaded: LoadedConfig) -> Result<Self, SettingsError> {
         let config_path = loaded.path.clone();
         let sources = Sources {
             file_name: loaded
@@ -262,6 +270,10 @@ pub(crate) fn host_name() -> String {
 /// A duration as people write it, at least a second.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration >= Duration::from_secs(1))
+}
+
+fn home() -> Result<PathBuf, SettingsError> {
+    env::home_dir().filter(|home| home.is_absolute()).ok_or(SettingsError::NoHome)
 }
 
 fn load_config(home: &Path) -> Result<LoadedConfig, ConfigFileError> {

@@ -9,7 +9,7 @@ const MAX_PLIST_BYTES: u64 = 1024 * 1024;
 
 /// The definition on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum OnDisk {
+pub(crate) enum OnDisk {
     /// There is none: the agent is not installed.
     Absent,
     /// It cannot be used.
@@ -20,20 +20,20 @@ pub(super) enum OnDisk {
 
 /// What of it counts here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Definition {
+pub(crate) struct Definition {
     /// The program and its arguments.
-    pub(super) arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// Where it may be loaded.
-    pub(super) domains: Domains,
+    pub(crate) domains: Domains,
     /// `EnvironmentVariables`.
-    pub(super) environment: BTreeMap<String, String>,
+    pub(crate) environment: BTreeMap<String, String>,
     /// Single values, by the name under which `print` shows them.
-    pub(super) values: BTreeMap<&'static str, String>,
+    pub(crate) values: BTreeMap<&'static str, String>,
 }
 
 /// One of the two domains that a user's job can be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Domain {
+pub(crate) enum Domain {
     /// `gui/UID`: there while the user is logged in at the screen.
     Gui,
     /// `user/UID`.
@@ -42,7 +42,7 @@ pub(super) enum Domain {
 
 /// The domains that a definition allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Domains {
+pub(crate) enum Domains {
     /// `gui/UID` alone.
     #[default]
     Gui,
@@ -54,7 +54,7 @@ pub(super) enum Domains {
 
 impl Domain {
     /// Its target, as launchctl takes it.
-    pub(super) fn target(self, uid: u32) -> String {
+    pub(crate) fn target(self, uid: u32) -> String {
         match self {
             Self::Gui => format!("gui/{uid}"),
             Self::User => format!("user/{uid}"),
@@ -62,7 +62,7 @@ impl Domain {
     }
 
     /// The other one.
-    pub(super) const fn other(self) -> Self {
+    pub(crate) const fn other(self) -> Self {
         match self {
             Self::Gui => Self::User,
             Self::User => Self::Gui,
@@ -103,7 +103,7 @@ enum Sessions {
 }
 
 /// Reads the definition of `label` at `path`.
-pub(super) fn read(path: &Path, label: &str) -> OnDisk {
+pub(crate) fn read(path: &Path, label: &str) -> OnDisk {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return OnDisk::Absent,

@@ -19,7 +19,7 @@ use crate::messages::with_causes;
 const NOT_LOADED: i32 = 113;
 
 /// Answers that mean that the domain is not there.
-pub(super) const NO_DOMAIN: [i32; 2] = [112, 125];
+pub(crate) const NO_DOMAIN: [i32; 2] = [112, 125];
 
 /// What `print` shows as the last exit code of a job whose program or output file cannot be opened.
 const EX_CONFIG: &str = "78";
@@ -33,7 +33,7 @@ const VALUES: [&str; 5] =
 
 /// The job in one domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum JobView {
+pub(crate) enum JobView {
     /// The domain is not there.
     NoDomain,
     /// The label is not registered in it.
@@ -48,41 +48,41 @@ pub(super) enum JobView {
 
 impl JobView {
     /// Whether nothing is known of the job.
-    pub(super) const fn is_unanswered(&self) -> bool {
+    pub(crate) const fn is_unanswered(&self) -> bool {
         matches!(self, Self::Unclear(_) | Self::NoTool(_))
     }
 }
 
 /// A registered job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Its main process, if it has one.
-    pub(super) pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// It was told to end and is about to be removed.
-    pub(super) is_leaving: bool,
+    pub(crate) is_leaving: bool,
     /// `print` showed it in a way that can be read. Of one where it did not, only that it is registered is known.
-    pub(super) is_readable: bool,
+    pub(crate) is_readable: bool,
     /// launchd could not run it at all: its last exit code is EX_CONFIG.
-    pub(super) cannot_run: bool,
+    pub(crate) cannot_run: bool,
     /// How its last process ended, unless that was well: the exit code or the signal, in launchd's words.
-    pub(super) last_end: Option<String>,
+    pub(crate) last_end: Option<String>,
     /// How often it was started since it was loaded, where `print` tells.
-    pub(super) runs: Option<u64>,
+    pub(crate) runs: Option<u64>,
     /// launchd holds its start back, and why.
-    pub(super) pended: Option<String>,
+    pub(crate) pended: Option<String>,
     /// The arguments it was loaded with, a line each as `print` shows them; `None` if they are not shown.
-    pub(super) arguments: Option<String>,
+    pub(crate) arguments: Option<String>,
     /// The environment it was loaded with, likewise.
-    pub(super) environment: Option<String>,
+    pub(crate) environment: Option<String>,
     /// The single values that a definition may set, by their names in `print`.
-    pub(super) values: BTreeMap<&'static str, String>,
+    pub(crate) values: BTreeMap<&'static str, String>,
     /// How long launchd waits before it kills the job.
-    pub(super) exit_timeout: Duration,
+    pub(crate) exit_timeout: Duration,
 }
 
 impl Job {
     /// Whether it was loaded with these arguments, as far as can be seen.
-    pub(super) fn has_arguments(&self, wanted: &[String]) -> bool {
+    pub(crate) fn has_arguments(&self, wanted: &[String]) -> bool {
         let lines =
             |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
         self.arguments.as_ref().is_none_or(|loaded| lines(loaded) == lines(&wanted.join("\n")))
@@ -90,7 +90,7 @@ impl Job {
 
     /// What else it was loaded with that the definition does not say so, by its name in `print`. What `print` does not
     /// show is no difference.
-    pub(super) fn differs_in(&self, wanted: &Definition) -> Option<String> {
+    pub(crate) fn differs_in(&self, wanted: &Definition) -> Option<String> {
         let value = |name: &&'static str| {
             let loaded = self.values.get(*name)?;
             wanted.values.get(*name).filter(|wanted| *wanted != loaded)
@@ -110,14 +110,14 @@ impl Job {
 }
 
 /// Makes a command line of launchctl.
-pub(super) fn command(launchctl: &Path, words: &[&str]) -> Command {
+pub(crate) fn command(launchctl: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(launchctl);
     command.args(words).stdin(Stdio::null()).env("LC_ALL", "C");
     command
 }
 
 /// Reads the answer to `print <domain>/<label>`.
-pub(super) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
+pub(crate) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
     match answer {
         Err(error @ ExternalError::Spawn { .. }) => JobView::NoTool(with_causes(error)),
         Err(error @ ExternalError::TimedOut { .. }) => JobView::Unclear(with_causes(error)),
@@ -159,7 +159,7 @@ fn read_job(text: &str) -> Job {
 }
 
 /// The value of `key = value` at one tab.
-fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+pub(crate) fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let line = line.strip_prefix('\t').filter(|line| !line.starts_with('\t'))?;
         line.strip_prefix(key)?.strip_prefix(" = ")

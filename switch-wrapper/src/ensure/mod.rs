@@ -10,17 +10,17 @@
 //! - [`removal`]: taking a job out for good.
 //! - [`steps`]: what was done, for `reload.json`.
 
-mod definition;
+pub(crate) mod definition;
 mod job;
 mod last_good;
-mod launchctl;
+pub(crate) mod launchctl;
 mod launchd;
 mod launchd_plan;
 mod program;
 mod removal;
 mod steps;
-mod systemd;
-mod systemd_plan;
+pub(crate) mod systemd;
+pub(crate) mod systemd_plan;
 
 use std::time::Duration;
 

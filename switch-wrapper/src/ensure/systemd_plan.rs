@@ -14,7 +14,7 @@ const RESTART_EVERY: Duration = Duration::from_secs(5);
 
 /// The unit, as `systemctl show` tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum UnitView {
+pub(crate) enum UnitView {
     /// No such unit.
     NotFound,
     /// It is there.
@@ -25,20 +25,20 @@ pub(super) enum UnitView {
 
 /// What counts of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// It may not be started.
-    pub(super) is_masked: bool,
+    pub(crate) is_masked: bool,
     /// Its file has changed since systemd read it.
-    pub(super) needs_reload: bool,
+    pub(crate) needs_reload: bool,
     /// `ActiveState`.
-    pub(super) state: ActiveState,
+    pub(crate) state: ActiveState,
     /// Its main process, if it has one.
-    pub(super) pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 }
 
 /// `ActiveState` (systemd.unit(5)), as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ActiveState {
+pub(crate) enum ActiveState {
     /// It runs.
     Active,
     /// It is on its way up or down.
@@ -122,7 +122,7 @@ impl Memory {
 }
 
 /// Reads the answer of `systemctl show`.
-pub(super) fn read_show(text: &str) -> UnitView {
+pub(crate) fn read_show(text: &str) -> UnitView {
     let properties: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.split_once('=')).collect();
     let value = |key: &str| properties.get(key).copied().unwrap_or_default();

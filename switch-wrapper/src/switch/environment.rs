@@ -39,7 +39,7 @@ const ID_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why there is no home-manager to run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EnvironmentError {
+pub(crate) enum EnvironmentError {
     /// It is in none of the folders.
     #[error(
         "cannot find `home-manager`; looked in {looked_in}. Install it, or set NIXFLEET_HOME_MANAGER to its path"
@@ -57,7 +57,7 @@ pub(super) enum EnvironmentError {
 }
 
 /// The whole environment of home-manager.
-pub(super) fn build(settings: &Settings) -> BTreeMap<OsString, OsString> {
+pub(crate) fn build(settings: &Settings) -> BTreeMap<OsString, OsString> {
     let mut variables: BTreeMap<OsString, OsString> = env::vars_os().collect();
     for name in NOT_FOR_HOME_MANAGER {
         variables.remove(OsStr::new(name));
@@ -132,7 +132,7 @@ fn search_path(inherited: Option<&OsStr>, folders: &[PathBuf]) -> OsString {
 }
 
 /// The home-manager to run, as an absolute path.
-pub(super) fn home_manager(
+pub(crate) fn home_manager(
     settings: &Settings,
     variables: &BTreeMap<OsString, OsString>,
 ) -> Result<PathBuf, EnvironmentError> {

@@ -14,7 +14,7 @@
 mod awake;
 pub(crate) mod child;
 pub(crate) mod detach;
-mod environment;
+pub(crate) mod environment;
 mod pump;
 mod record;
 mod stop;
