@@ -27,4 +27,4 @@ pub mod state;
 pub use control::{Control, Verdict};
 pub use fault::{Disguise, Fault};
 pub use handle::{LaunchdSim, LaunchdSimError, Options, Programs, Session};
-pub use record::{Call, JobEvent, JobRecord, Record};
+pub use record::{Call, Happening, JobEvent, JobRecord, Record};

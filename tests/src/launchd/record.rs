@@ -1,5 +1,5 @@
-//! The call log, `calls.jsonl`: one line per `launchctl` call and per thing that happened to a
-//! job. Written by `launchd-sim` alone; tests read it.
+//! The call log, `calls.jsonl`: one line per `launchctl` call, per thing that happened to a job and
+//! per happening that a test wanted. Written by `launchd-sim` alone; tests read it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{domain::Domain, process_end::ProcessEnd};
+use super::{control::Control, domain::Domain, process_end::ProcessEnd};
 
 /// The longest text of one field.
 const MAX_FIELD_CHARS: usize = 2048;
@@ -25,6 +25,17 @@ pub enum Record {
     Call(Call),
     /// Something happened to a job.
     Job(JobRecord),
+    /// Something happened to the machine, because a test wanted it.
+    Happening(Happening),
+}
+
+/// Something that a test made happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happening {
+    /// When, in milliseconds since 1970.
+    pub unix_ms: i64,
+    /// What.
+    pub control: Control,
 }
 
 /// A call of `launchctl`, written when it was answered.
@@ -143,7 +154,7 @@ impl Record {
     pub fn into_call(self) -> Option<Call> {
         match self {
             Self::Call(call) => Some(call),
-            Self::Job(_) => None,
+            Self::Job(_) | Self::Happening(_) => None,
         }
     }
 
@@ -151,7 +162,7 @@ impl Record {
     pub fn into_job(self) -> Option<JobRecord> {
         match self {
             Self::Job(record) => Some(record),
-            Self::Call(_) => None,
+            Self::Call(_) | Self::Happening(_) => None,
         }
     }
 
@@ -166,6 +177,8 @@ impl Record {
                 let (label, event) = (shortened(&record.label), record.event.bounded());
                 Self::Job(JobRecord { label, event, ..record })
             }
+            // A test's own words.
+            Self::Happening(happening) => Self::Happening(happening),
         }
     }
 }

@@ -112,7 +112,28 @@ fn every_call_and_every_happening_is_in_the_log() {
     assert!(records.iter().all(|record| match record {
         Record::Call(call) => call.unix_ms > 0 && call.pid > 0 && call.duration_ms < 5000,
         Record::Job(record) => record.unix_ms > 0,
+        Record::Happening(_) => false,
     }));
+}
+
+/// S14: what a test or a fault made happen is in the log, between the calls.
+#[test]
+fn what_was_made_to_happen_is_in_the_log_too() {
+    let bed = Bed::new();
+    let fault = Fault { before: vec![Control::Logout], ..Fault::on(VerbName::Version) };
+    bed.simulation.set_faults(&[fault]).unwrap();
+    bed.simulation.control(Control::LowPower(true)).unwrap();
+    bed.launchctl(&["version"]);
+    let records = bed.simulation.records().unwrap();
+    let kinds: Vec<_> = records
+        .into_iter()
+        .map(|record| match record {
+            Record::Happening(happening) => format!("{:?}", happening.control),
+            Record::Call(call) => call.verb().to_owned(),
+            Record::Job(record) => record.label,
+        })
+        .collect();
+    assert_eq!(kinds, ["LowPower(true)", "Logout", "version"]);
 }
 
 /// F20: "print output is NOT API in any sense" (man).

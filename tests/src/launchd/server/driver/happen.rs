@@ -12,6 +12,7 @@ use crate::launchd::{
     handle::Session,
     message::{Request, Response},
     plist_file,
+    record::{Happening, Record, unix_ms},
     server::{Input, domains, file_error},
     state::{Event, Mood, Override},
 };
@@ -53,6 +54,7 @@ impl Driver {
     }
 
     pub(super) fn control(&mut self, control: Control) -> Result<Answer, ServerError> {
+        self.record(Record::Happening(Happening { unix_ms: unix_ms(), control: control.clone() }))?;
         let event = match control {
             Control::Login => {
                 self.log_in()?;
