@@ -126,7 +126,7 @@ pub(crate) struct Look {
 pub(crate) struct Surroundings {
     /// What of this agent is not what is installed.
     pub(crate) outdated: Option<Outdated>,
-    /// Nobody holds the switch lock.
+    /// Nobody holds the switch lock, as far as it was looked at: that is only of interest for an agent that is outdated.
     pub(crate) is_lock_free: bool,
     /// home-manager is activating a generation, or was killed while it did.
     pub(crate) is_activating: bool,

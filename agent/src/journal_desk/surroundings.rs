@@ -8,14 +8,13 @@ use crate::decide::facts::Surroundings;
 impl Desk {
     /// Everything around the agent, as it is now. No process is started for it.
     pub(crate) fn look_around(&mut self) -> Result<Surroundings, LockError> {
+        let outdated = self.installed.look();
         Ok(Surroundings {
-            outdated: self.installed.look(),
+            // Looking at a lock takes it for a moment, so it is not done without need.
+            is_lock_free: outdated.is_some() && is_free(&self.look_at_lock()?),
+            outdated,
             is_activating: self.links.is_activating(),
             misses_watchdog: self.misses_watchdog()?,
-            is_lock_free: match self.look_at_lock()? {
-                LockState::Free => true,
-                LockState::Held(_) => false,
-            },
         })
     }
 
@@ -25,9 +24,13 @@ impl Desk {
         if directory.installation().symlink_metadata().is_err() {
             return Ok(false);
         }
-        Ok(match lock::look(&directory.watchdog_lock())? {
-            LockState::Free => true,
-            LockState::Held(_) => false,
-        })
+        Ok(is_free(&lock::look(&directory.watchdog_lock())?))
+    }
+}
+
+const fn is_free(lock: &LockState) -> bool {
+    match lock {
+        LockState::Free => true,
+        LockState::Held(_) => false,
     }
 }
