@@ -8,7 +8,7 @@ use nixfleet_protocol::{installed::Difference, lifecycle::Phase};
 use super::{
     State,
     action::{Action, Note},
-    facts::{Outdated, Surroundings},
+    facts::{Outdated, Protocol, Surroundings},
     switches::TrackedSwitch,
 };
 
@@ -45,6 +45,7 @@ pub(super) struct Care {
     outdated: Option<Wrong<InstalledState>>,
     /// The config of this state was said to be no good.
     said_unusable: Option<u64>,
+    is_handing_over: bool,
     watchdog: Option<Wrong<()>>,
     is_mending_watchdog: bool,
 }
@@ -74,6 +75,7 @@ impl Care {
             activating_since: None,
             outdated: None,
             said_unusable: None,
+            is_handing_over: false,
             watchdog: None,
             is_mending_watchdog: false,
         }
@@ -178,6 +180,7 @@ impl State {
             _ => {}
         }
         self.is_ensuring = true;
+        self.care.is_handing_over = true;
         actions.push(Action::HandOver);
     }
 
@@ -197,7 +200,7 @@ impl State {
         }
     }
 
-    /// Not beside a switch, and not with a command in hand that is on no disk yet.
+    /// Not beside a switch, and not with a command in hand, or on its way, that is on no disk yet.
     fn may_hand_over(&self, now: Instant) -> bool {
         let is_held_off = self
             .care
@@ -210,12 +213,24 @@ impl State {
             && !self.switches.values().any(is_about_to_start)
             && self.arriving.is_empty()
             && self.restarting.is_none()
+            && !(self.is_given_commands_once() && self.register.is_busy())
             && !is_held_off
+    }
+
+    /// Whether a command that comes now would be lost with this agent: a v1 dashboard gives it with the answer to a
+    /// heartbeat, and to nobody else.
+    pub(super) fn would_lose_a_command(&self) -> bool {
+        self.care.is_handing_over && self.is_given_commands_once()
+    }
+
+    fn is_given_commands_once(&self) -> bool {
+        self.protocol != Some(Protocol::V2)
     }
 
     /// It is over and this agent is still here.
     pub(super) fn hand_over_ended(&mut self, now: Instant) {
         self.is_ensuring = false;
+        self.care.is_handing_over = false;
         if let Some(wrong) = &mut self.care.outdated {
             wrong.end(now);
         }

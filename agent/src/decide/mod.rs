@@ -274,7 +274,8 @@ impl State {
     // Registration, which is also the heartbeat.
 
     fn plan_register(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.heartbeat_due <= now && self.register.is_free(now) {
+        let may_register = !self.would_lose_a_command() && self.register.is_free(now);
+        if self.heartbeat_due <= now && may_register {
             self.register.begin();
             self.heartbeat_began = now;
             actions.push(Action::Register);

@@ -221,6 +221,27 @@ fn a_command_that_is_on_no_disk_yet_holds_up() {
 }
 
 #[test]
+fn no_v1_command_is_lost_on_its_way_to_an_agent_that_is_about_to_go() {
+    for (protocol, is_asked) in [(Protocol::V1, false), (Protocol::V2, true)] {
+        let (mut core, _) = Core::with(protocol, Look::default());
+        let seen = outdated(Difference::Executable, 1);
+        core.event(Event::LookedAround(seen.clone()));
+        assert!(core.passes(Duration::from_secs(30)).contains(&Action::Register));
+        // The heartbeat is under way, and its answer may bring a command.
+        let actions = core.event(Event::LookedAround(seen.clone()));
+        assert_eq!(actions.contains(&Action::HandOver), is_asked, "{protocol:?}");
+        core.registered(protocol, None);
+        let actions = core.event(Event::LookedAround(seen));
+        assert_eq!(actions.contains(&Action::HandOver), !is_asked, "{protocol:?}");
+        // None is sent while the wrapper is about to end this agent; it goes on if that does not.
+        let actions = core.passes(Duration::from_secs(30));
+        assert_eq!(actions.contains(&Action::Register), is_asked, "{protocol:?}");
+        let actions = core.event(Event::HandOverEnded);
+        assert_eq!(actions.contains(&Action::Register), !is_asked, "{protocol:?}");
+    }
+}
+
+#[test]
 fn a_left_over_of_an_activation_holds_up_for_five_minutes_only() {
     let activating = || Surroundings { is_activating: true, ..outdated(Difference::Executable, 1) };
     let mut scene = Scene::new(activating());
