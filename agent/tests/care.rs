@@ -4,7 +4,11 @@
 
 mod support;
 
-use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
 
 use jiff::Timestamp;
 use nixfleet_protocol::journal::{
@@ -53,6 +57,35 @@ fn another_config_is_changed_over_to_once() {
     let log = home.state().join("wrapper.log");
     assert_eq!(fs::read_to_string(&log).unwrap(), "ensure-agent was here\n");
     assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn another_executable_at_the_same_path_is_changed_over_to() {
+    let dashboard = Dashboard::new(Speaks::V2);
+    // Beside the real one, so that a second name for it can be made.
+    let store = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let generation = |name: &str| {
+        let folder = store.path().canonicalize().unwrap().join(name);
+        fs::create_dir(&folder).unwrap();
+        let program = folder.join("nixfleet-agent");
+        fs::hard_link(env!("CARGO_BIN_EXE_nixfleet-agent"), &program).unwrap();
+        program
+    };
+    let (old, new) = (generation("old"), generation("new"));
+    let stable = store.path().join("nixfleet-agent");
+    symlink(&old, &stable).unwrap();
+    let home = Home::new(&dashboard.url(), SUCCEEDS).started_as(&stable);
+    heal_by(home.folder.path(), END_IT);
+    let mut agent = home.start();
+    let record = agent.wait_until_up();
+    assert_eq!((record.exe, record.invoked_as), (old, Some(stable.clone())));
+    fs::remove_file(&stable).unwrap();
+    two_looks(&home);
+    assert_eq!(calls(&home, HAND_OVER), 0, "there is nothing to change over to");
+    symlink(&new, &stable).unwrap();
+    assert_eq!(agent.wait().code(), Some(0));
+    assert_eq!(home.start().wait_until_up().exe, new);
+    assert_eq!(calls(&home, HAND_OVER), 1);
 }
 
 #[test]

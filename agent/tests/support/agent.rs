@@ -26,12 +26,17 @@ pub(crate) const SHARED_TOKEN: &str = "the-shared-token";
 pub(crate) struct Home {
     pub(crate) folder: TempDir,
     variables: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 impl Home {
     /// For an agent of this dashboard, with a heartbeat every second and a wrapper that does this.
     pub(crate) fn new(url: &str, switch: &str) -> Self {
-        let home = Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() };
+        let home = Self {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+            program: env!("CARGO_BIN_EXE_nixfleet-agent").into(),
+        };
         let program = wrapper::write(home.folder.path(), switch);
         let token_file = home.folder.path().join("token");
         home.write_private("token", SHARED_TOKEN);
@@ -47,6 +52,12 @@ impl Home {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With the agent started by this path.
+    pub(crate) fn started_as(mut self, program: &Path) -> Self {
+        program.clone_into(&mut self.program);
         self
     }
 
@@ -69,7 +80,7 @@ impl Home {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .env_clear()
