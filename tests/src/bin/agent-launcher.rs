@@ -126,7 +126,10 @@ fn leave_lock(seconds: f64, lock: &PathBuf, agent: &mut Child) -> io::Result<()>
         waited += LOOK_EVERY;
     }
     let file = File::options().read(true).write(true).open(lock)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // The one that was left before has it.
+        return Ok(());
+    }
     stay_behind(seconds)?.process_group(0).stdin(file).spawn()?;
     Ok(())
 }

@@ -36,7 +36,7 @@ struct CommandLine {
     /// Only a fixed choice: every fault and variant, initiator, release and macOS at least once
     #[arg(long)]
     sample: bool,
-    /// Only cells whose name contains this
+    /// Only cells whose name contains all words of this; given several times, of any of them
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
     /// How many cells run side by side
@@ -73,10 +73,8 @@ fn main() -> ExitCode {
 }
 
 fn run(line: &CommandLine) -> Result<ExitCode, Trouble> {
-    let mut cells = if line.sample { cells::sample() } else { cells::all() };
-    for text in &line.filter {
-        cells = cells::filtered(cells, text);
-    }
+    let cells = if line.sample { cells::sample() } else { cells::all() };
+    let cells = cells::filtered(cells, &line.filter);
     if cells.is_empty() {
         return Err(Trouble::Said("no cell has such a name; --list names all".to_owned()));
     }

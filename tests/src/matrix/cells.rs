@@ -49,9 +49,14 @@ pub fn sample() -> Vec<Cell> {
     })
 }
 
-/// Those whose name contains the text.
-pub fn filtered(cells: Vec<Cell>, text: &str) -> Vec<Cell> {
-    cells.into_iter().filter(|cell| cell.name().contains(text)).collect()
+/// Those that one of the texts means: their names contain all its words. Without a text, all.
+pub fn filtered(cells: Vec<Cell>, texts: &[String]) -> Vec<Cell> {
+    let means = |text: &String, name: &str| text.split_whitespace().all(|word| name.contains(word));
+    let is_meant = |cell: &Cell| {
+        let name = cell.name();
+        texts.is_empty() || texts.iter().any(|text| means(text, &name))
+    };
+    cells.into_iter().filter(is_meant).collect()
 }
 
 /// The cells of these faults; `choose` picks among the combinations that the variant with this number can meet.
@@ -113,9 +118,15 @@ mod tests {
 
     #[test]
     fn a_filter_finds_what_the_name_says() {
-        let found = filtered(all(), "F4/speculative/agent");
-        assert_eq!(found.len(), 8);
-        assert!(found.iter().all(|cell| cell.axes.initiator == Initiator::Agent));
-        assert!(filtered(all(), "no such cell").is_empty());
+        let found = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+            filtered(all(), &texts)
+        };
+        let one = found(&["F4/speculative/ agent"]);
+        assert_eq!(one.len(), 8);
+        assert!(one.iter().all(|cell| cell.axes.initiator == Initiator::Agent));
+        assert_eq!(found(&["F4/speculative/ agent", "F4/speculative/ user macos15"]).len(), 12);
+        assert!(found(&["no such cell"]).is_empty());
+        assert_eq!(found(&[]).len(), all().len());
     }
 }

@@ -22,7 +22,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The most that is kept of one file.
-const MAX_KEPT: u64 = 512 * 1024;
+const MAX_KEPT: u64 = 8 * 1024 * 1024;
 
 /// Ends the machine; says what is left of it.
 pub(super) fn end(mut scene: Scene) -> Vec<String> {

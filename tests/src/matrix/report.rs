@@ -357,7 +357,7 @@ mod tests {
     }
 
     fn report(outcomes: impl IntoIterator<Item = Outcome>) -> Report {
-        let cells = cells::filtered(cells::all(), "baseline/plist-changed");
+        let cells = cells::filtered(cells::all(), &["baseline/plist-changed".to_owned()]);
         Report::of(cells.into_iter().zip(outcomes).collect(), Duration::from_secs(3))
     }
 

@@ -22,6 +22,15 @@ impl Run {
     pub const fn begun(pid: u32) -> Self {
         Self { pid, exit_code: None, set_profile: false, completed: false }
     }
+
+    fn comes_to(&mut self, step: &str, detail: Option<&str>) {
+        match step {
+            "profile" => self.set_profile = detail != Some("unchanged"),
+            "current-home" => self.completed = true,
+            "end" => self.exit_code = detail.and_then(|code| code.parse().ok()),
+            _ => {}
+        }
+    }
 }
 
 /// Words of the dashboard for a command that is not over, or of which it does not know.
@@ -31,37 +40,39 @@ const NOT_OVER: [&str; 4] = ["queued", "acknowledged", "running", "lost"];
 pub fn runs(trace: &[(u32, String)]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     // The activation is a process of its own. It belongs to the driver that was last about to start one.
-    let mut about_to_activate = None;
     let mut activations: Vec<(u32, usize)> = Vec::new();
     for (pid, step) in trace {
         let driver = runs.iter().rposition(|run| run.pid == *pid);
-        match (step.split(' ').next().unwrap_or_default(), driver) {
+        let activation = activations.iter().rfind(|(activation, _)| activation == pid);
+        let own = driver.or(activation.map(|(_, at)| *at));
+        let mut words = step.split(' ');
+        match (words.next().unwrap_or_default(), own) {
             ("start", _) => runs.push(Run::begun(*pid)),
-            ("profile", Some(at)) => {
-                about_to_activate = Some(at);
-                if let Some(run) = runs.get_mut(at) {
-                    run.set_profile = step != "profile unchanged";
-                }
-            }
             ("activate", None) => {
-                activations.extend(about_to_activate.take().map(|at| (*pid, at)));
+                let at = about_to_activate(&runs, &activations);
+                activations.extend(at.map(|at| (*pid, at)));
             }
-            ("current-home", None) => {
-                let activation = activations.iter().rev().find(|(activation, _)| activation == pid);
-                if let Some(run) = activation.and_then(|(_, at)| runs.get_mut(*at)) {
-                    run.completed = true;
-                }
-            }
-            ("end", Some(at)) => {
-                let code = step.split(' ').nth(1).and_then(|code| code.parse().ok());
+            (step, Some(at)) => {
                 if let Some(run) = runs.get_mut(at) {
-                    run.exit_code = code;
+                    run.comes_to(step, words.next());
                 }
             }
-            (_other, _) => {}
+            (_other, None) => {}
         }
     }
     runs
+}
+
+/// The newest run that is not over and has no activation yet; one that has set the profile is next.
+fn about_to_activate(runs: &[Run], activations: &[(u32, usize)]) -> Option<usize> {
+    let is_taken = |at: usize| activations.iter().any(|(_, taken)| *taken == at);
+    let waiting: Vec<(usize, &Run)> = runs
+        .iter()
+        .enumerate()
+        .filter(|(at, run)| run.exit_code.is_none() && !is_taken(*at))
+        .collect();
+    let next = waiting.iter().rfind(|(_, run)| run.set_profile).or(waiting.last());
+    next.map(|(at, _)| *at)
 }
 
 /// Every way in which the dashboard does not have exactly the truth.
@@ -187,6 +198,25 @@ mod tests {
                 ],
                 vec![run(10, Some(0), true, true), run(20, Some(1), false, false)],
             ),
+            // 24.11 sets the profile in the activation.
+            (
+                vec!["10 start", "11 activate", "11 profile 2", "11 current-home", "10 end 0"],
+                vec![run(10, Some(0), true, true)],
+            ),
+            // A second one while the first one activates.
+            (
+                vec![
+                    "10 start",
+                    "10 profile 2",
+                    "11 activate",
+                    "20 start",
+                    "20 profile 3",
+                    "21 activate",
+                    "21 current-home",
+                    "20 end 0",
+                ],
+                vec![run(10, None, true, false), run(20, Some(0), true, true)],
+            ),
         ] {
             assert_eq!(runs(&trace(&lines)), expected, "{lines:?}");
         }
@@ -216,10 +246,10 @@ mod tests {
             (NotStarted, None, None, done(Some(0)), known, false),
             (Cancelled, None, Some(15), done(None), known, false),
         ] {
-            let activation = if run.is_some_and(|run| run.completed) {
-                Activation::Complete
-            } else {
+            let activation = if run.is_some_and(|run| !run.completed) {
                 Activation::Incomplete
+            } else {
+                Activation::Complete
             };
             let result = SwitchResult { signal, activation, ..result("a", outcome, code) };
             let found = disagreement(&result, run.as_ref(), wrapper);

@@ -7,7 +7,7 @@ use crate::{
     launchd::{Control, command::VerbName},
     matrix::{
         axes::Initiator,
-        fault::{Act, AgentProgram, Fault, NewPlist, Variant, Victim, When},
+        fault::{Act, Actor, AgentProgram, Fault, NewPlist, Variant, Victim, When},
     },
 };
 
@@ -73,8 +73,7 @@ fn at_crash_point(point: CrashPoint) -> Variant {
     let not_loaded =
         || Variant::new(point.as_str()).calls([on(VerbName::Bootstrap).code(5).times(2)]);
     let variant = match point {
-        CrashPoint::WrapperUp
-        | CrashPoint::WrapperLocked
+        CrashPoint::WrapperLocked
         | CrashPoint::WrapperChildSpawned
         | CrashPoint::WrapperStarted
         | CrashPoint::WrapperGateOpened
@@ -86,7 +85,8 @@ fn at_crash_point(point: CrashPoint) -> Variant {
         | CrashPoint::AgentReported
         | CrashPoint::AgentReportMarked => plain.only(&Initiator::WRAPPED),
         CrashPoint::WrapperRequested => plain.only(&[Initiator::User]),
-        CrashPoint::AgentCommandCame
+        CrashPoint::WrapperUp
+        | CrashPoint::AgentCommandCame
         | CrashPoint::AgentCommandTaken
         | CrashPoint::AgentAcknowledged
         | CrashPoint::AgentWrapperStarted => plain.only(&[Initiator::Agent]).line(BUILDING),
@@ -100,7 +100,8 @@ fn at_crash_point(point: CrashPoint) -> Variant {
             .at(When::Step("profile"), Act::Agent(AgentProgram::Copy)),
         CrashPoint::EnsureRestored => plain.plist(NewPlist::WithoutProgram),
         CrashPoint::WatchdogFirstLook | CrashPoint::WatchdogActing | CrashPoint::WatchdogActed => {
-            not_loaded().only(&[Initiator::Plain])
+            // Somebody takes the agent out, and nobody but the watchdog is there to see it.
+            plain.only(&[Initiator::Plain]).at(When::SwitchEnded, Act::Start(Actor::Bootout))
         }
     };
     variant.first(Act::Arm(point))
