@@ -24,6 +24,10 @@ use crate::settings::Settings;
 /// How long an agent before this one may take to end.
 const OTHER_ENDS_WITHIN: Duration = Duration::from_secs(15);
 
+/// How long something may keep the lock after the agent that had it has ended: a process that this agent had started and
+/// that has outlived it.
+const HEIR_ENDS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Time between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(100);
 
@@ -42,9 +46,11 @@ fn by_pid(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
 }
 
-/// Takes the agent's lock, waiting for an agent that is ending.
+/// Takes the agent's lock, waiting for an agent that is ending. If the agent that had it has ended and something else keeps
+/// it, this one goes on without: a host without an agent is worse.
 pub(crate) async fn become_the_one(directory: &StateDir) -> Result<Lock, NotTheOne> {
-    let deadline = Instant::now() + OTHER_ENDS_WITHIN;
+    let began = Instant::now();
+    let deadline = began + OTHER_ENDS_WITHIN;
     let mut is_said = false;
     loop {
         match Lock::take(&directory.agent_lock()) {
@@ -53,6 +59,10 @@ pub(crate) async fn become_the_one(directory: &StateDir) -> Result<Lock, NotTheO
             Err(LockError::Held { .. }) => {}
         }
         let pid = pid_of_other(directory);
+        if pid.is_none() && has_ended(directory) && began.elapsed() >= HEIR_ENDS_WITHIN {
+            tracing::warn!("the lock is held by something that is no agent; going on without it");
+            return Lock::beside(&directory.agent_lock()).map_err(NotTheOne::Lock);
+        }
         if Instant::now() >= deadline {
             return Err(NotTheOne::AnotherRuns { pid });
         }
@@ -67,6 +77,12 @@ pub(crate) async fn become_the_one(directory: &StateDir) -> Result<Lock, NotTheO
 fn pid_of_other(directory: &StateDir) -> Option<u32> {
     let other = read::read::<RunningProgram>(&directory.agent_record()).present()?.process;
     other.is_alive().is_ok_and(|alive| alive).then_some(other.pid)
+}
+
+/// Whether the agent that was here last has ended for certain.
+fn has_ended(directory: &StateDir) -> bool {
+    let last = read::read::<RunningProgram>(&directory.agent_record()).present();
+    last.is_some_and(|last| last.process.is_alive().is_ok_and(|alive| !alive))
 }
 
 /// Why the agent cannot say that it is up.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nixfleet_protocol::journal::lock::Lock;
 use rustix::process::Signal;
 use support::{
     agent::Home,
@@ -105,6 +106,20 @@ fn a_second_agent_waits_for_the_first_and_takes_over() {
     assert!(second.record().is_none());
     first.terminate();
     second.wait_until_up();
+}
+
+#[test]
+fn a_lock_that_an_agent_has_left_to_something_else_stops_no_agent() {
+    let dashboard = Dashboard::new(Speaks::V2);
+    let home = Home::new(&dashboard.url(), SUCCEEDS);
+    let mut first = home.start();
+    let old = first.wait_until_up();
+    first.terminate();
+    // Something that the first one had started, say.
+    let _heir = Lock::take(&home.state().join("agent.lock")).unwrap();
+    let second = home.start();
+    second.wait_until_logged("no agent");
+    eventually("the second is up", || second.record().filter(|record| *record != old));
 }
 
 #[test]

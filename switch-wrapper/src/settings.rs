@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub home: PathBuf,
     /// The user's name, where the environment has it.
     pub user: Option<String>,
+    /// The host's name: as the fleet knows it, else the system's.
+    pub host: String,
     /// The config file, where one was read.
     pub config_path: Option<PathBuf>,
     /// Where home-manager keeps its links.
@@ -156,6 +158,9 @@ impl Settings {
             timeout: sources.timeout()?,
             links: HomeManagerLinks::of(xdg_state_home.as_deref(), &home, user.as_deref()),
             environment: sources.file.environment.unwrap_or_default(),
+            host: text_variable("NIXFLEET_HOSTNAME")
+                .or(sources.file.hostname)
+                .unwrap_or_else(system_name),
             state_dir,
             config_path,
             home,
@@ -263,7 +268,7 @@ fn label(
 }
 
 /// The host's name, as the system has it.
-pub(crate) fn host_name() -> String {
+fn system_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -91,6 +91,12 @@ impl Lock {
         }
     }
 
+    /// The lock's file without the lock, for one who has found out that whoever holds it has no business with it. Others
+    /// see it as held, and stamped.
+    pub fn beside(path: &Path) -> Result<Self, LockError> {
+        Ok(Self { file: open(path)?, path: path.to_owned() })
+    }
+
     /// Takes the lock, waiting for at most `limit`.
     pub fn take_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
         let deadline = Instant::now() + limit;

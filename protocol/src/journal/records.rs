@@ -404,6 +404,8 @@ pub enum HealingCause {
     AgentMissing,
     /// The watchdog has seen that the agent does not react any more.
     AgentStuck,
+    /// The watchdog has seen the agent start again and again.
+    AgentCrashing,
     /// The agent has seen that another one, or another config, is installed by now.
     AgentOutdated,
     /// The agent has missed the watchdog.
@@ -414,9 +416,10 @@ pub enum HealingCause {
 
 impl HealingCause {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::AgentMissing,
         Self::AgentStuck,
+        Self::AgentCrashing,
         Self::AgentOutdated,
         Self::WatchdogMissing,
         Self::Asked,
@@ -427,6 +430,7 @@ impl HealingCause {
         match self {
             Self::AgentMissing => "agent_missing",
             Self::AgentStuck => "agent_stuck",
+            Self::AgentCrashing => "agent_crashing",
             Self::AgentOutdated => "agent_outdated",
             Self::WatchdogMissing => "watchdog_missing",
             Self::Asked => "asked",

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
+use rustix::fs::{Access, access};
 use serde::Deserialize;
 
 /// A plist that is larger is not a job's.
@@ -23,6 +24,8 @@ pub(crate) enum OnDisk {
 pub(crate) struct Definition {
     /// The program and its arguments.
     pub(crate) arguments: Vec<String>,
+    /// The program is there and can be run.
+    pub(crate) has_program: bool,
     /// Where it may be loaded.
     pub(crate) domains: Domains,
     /// `EnvironmentVariables`.
@@ -132,8 +135,13 @@ pub(crate) fn read(path: &Path, label: &str) -> OnDisk {
         domains: domains(plist.sessions.as_ref()),
         values,
         environment: plist.environment,
+        has_program: arguments.first().is_some_and(|program| can_be_run(Path::new(program))),
         arguments,
     })
+}
+
+fn can_be_run(program: &Path) -> bool {
+    program.is_file() && access(program, Access::EXEC_OK).is_ok()
 }
 
 /// Why launchd would not take the file, whatever is in it: not a regular file, not the user's or root's, writable by

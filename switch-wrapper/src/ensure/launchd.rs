@@ -66,7 +66,9 @@ const fn crash_point_after(step: Step) -> CrashPoint {
         Step::Bootout(_) => CrashPoint::EnsureBootedOut,
         Step::Bootstrap(_) | Step::BootstrapCopy(_) => CrashPoint::EnsureBootstrapped,
         Step::Kickstart(_) => CrashPoint::EnsureKickstarted,
-        Step::Terminate(..) | Step::Kill(_) => CrashPoint::EnsureTerminated,
+        Step::Terminate(..) | Step::TerminateStray(_) | Step::Kill(_) => {
+            CrashPoint::EnsureTerminated
+        }
         Step::Install | Step::Restore => CrashPoint::EnsureRestored,
     }
 }
@@ -144,6 +146,7 @@ impl Launchd<'_> {
             Step::Terminate(domain, _pid) => {
                 self.call("terminate", &["kill", "SIGTERM", &self.job(domain)], steps)
             }
+            Step::TerminateStray(pid) => terminate_stray(pid, steps),
             Step::Kill(pid) => kill(pid, steps),
             Step::Install => self.put_on_disk("install", steps, |plist| {
                 let source = self.in_generation();
@@ -204,17 +207,33 @@ impl Launchd<'_> {
     }
 }
 
+/// Asks a process that its job has left behind to end. launchd has no label for it any more.
+fn terminate_stray(pid: u32, steps: &mut Steps) -> (Option<i32>, String) {
+    let what = "was asked to end: it has outlived its job";
+    signal("terminate", pid, Signal::TERM, what, steps)
+}
+
 /// Kills a process that launchd should have killed itself.
 fn kill(pid: u32, steps: &mut Steps) -> (Option<i32>, String) {
+    signal("kill", pid, Signal::KILL, "was killed: it was overdue", steps)
+}
+
+fn signal(
+    step: &str,
+    pid: u32,
+    signal: Signal,
+    what: &str,
+    steps: &mut Steps,
+) -> (Option<i32>, String) {
     let said = match ProcessIdentity::of(pid) {
-        Ok(Some(process)) => match process.signal(Signal::KILL) {
-            Ok(true) => format!("pid {pid} was killed: it was overdue"),
+        Ok(Some(process)) => match process.signal(signal) {
+            Ok(true) => format!("pid {pid} {what}"),
             Ok(false) => format!("pid {pid} is gone"),
             Err(error) => with_causes(&error),
         },
         Ok(None) => format!("pid {pid} is gone"),
         Err(error) => with_causes(&error),
     };
-    steps.note("kill", said.clone());
+    steps.note(step, said.clone());
     (None, said)
 }

@@ -38,6 +38,18 @@ const UNCLEAR_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a process that was seen to react to nothing may take to end all the same.
 const STUCK_PATIENCE: Duration = Duration::from_secs(3);
 
+/// So many starts since it was loaded, the last of which has ended badly, are a record.
+const MANY_RUNS: u64 = 3;
+
+/// How long a program with such a record must have been up: longer than launchd's own throttle of ten seconds.
+const SETTLED_AFTER_CRASHES: Duration = Duration::from_secs(11);
+
+/// Between two reloads of a job that launchd will not start: only loading it again lets it out of the penalty box.
+const RELOAD_EVERY: Duration = Duration::from_secs(8);
+
+/// The longest that a process which was told to end is waited for before it is killed.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How often a job with the wrong definition is booted out before giving up on that.
 const MAX_BOOTOUTS: u32 = 5;
 
@@ -80,6 +92,8 @@ pub(super) enum Step {
     Kickstart(Domain),
     /// Ask the job's process to end.
     Terminate(Domain, u32),
+    /// Ask a process that this job has left behind, and that is not the job's any more, to end.
+    TerminateStray(u32),
     /// Kill the job's process.
     Kill(u32),
     /// Put the definition of home-manager's generation on disk.
@@ -330,19 +344,23 @@ fn judge(
     if restore_is_due(job, program, observation, memory, limits, now) {
         return Decision::Do(Step::Restore);
     }
+    if let Some(stray) = stray(job, observation) {
+        return end_stray(stray, memory, now);
+    }
     if memory.restoration == Restoration::OnDisk
         || !is_loaded_as_on_disk(job, definition, program, memory)
     {
         return leave(domain, job, memory, now);
     }
     match (job.pid, program) {
+        (None, _) if is_penalised(job, memory, now) => Decision::Do(Step::Bootout(domain)),
         (None, _) => start(domain, memory, now),
         (Some(pid), Some(program))
             if program.is_outdated() && memory.terminated.is_none_or(|(old, _)| old == pid) =>
         {
             terminate(domain, pid, memory, now)
         }
-        (Some(_), Some(program)) if program.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
+        (Some(_), Some(program)) if program.age < settled_after(job) => Decision::Wait(LOOK_AGAIN),
         (Some(pid), Some(_)) if memory.is_to_be_ended(pid) => terminate(domain, pid, memory, now),
         (Some(_), Some(program)) => {
             let verdict = verdict_of(program, memory);
@@ -356,9 +374,38 @@ fn judge(
     }
 }
 
+/// A program that was started as this job and is not the job's process any more: it has left the job's group, outlived it,
+/// and holds what the next one needs. One that somebody has started by hand is not ours to end.
+fn stray<'a>(job: &Job, observation: &'a Observation) -> Option<&'a ProgramView> {
+    let program = observation.program.as_ref();
+    program.filter(|program| !program.belongs_to(job.pid) && program.was_started_as_job)
+}
+
+fn end_stray(stray: &ProgramView, memory: &Memory, now: Duration) -> Decision {
+    let pid = stray.pid();
+    match memory.stray {
+        Some((old, since)) if old == pid => {
+            let is_overdue = now >= since + STUCK_PATIENCE;
+            if is_overdue && memory.killed != Some(pid) {
+                Decision::Do(Step::Kill(pid))
+            } else {
+                Decision::Wait(LOOK_AGAIN)
+            }
+        }
+        Some(_) | None => Decision::Do(Step::TerminateStray(pid)),
+    }
+}
+
 /// What is said of a program that is back, but not as it was meant to be.
 const RESTORED: &str =
     " with its last definition that worked, since it does not run with the new one";
+
+/// How long the job's program must have been up to count as back. One of a job that has been started again and again, and
+/// has ended badly, has to outlast the time within which launchd starts it again.
+fn settled_after(job: &Job) -> Duration {
+    let has_a_record = job.runs.is_some_and(|runs| runs >= MANY_RUNS) && job.last_end.is_some();
+    if has_a_record { SETTLED_AFTER_CRASHES } else { SETTLED_AFTER }
+}
 
 /// Once, and only if there is something to go back to.
 fn can_restore(observation: &Observation, memory: &Memory) -> bool {
@@ -375,11 +422,19 @@ fn restore_is_due(
     limits: Limits,
     now: Duration,
 ) -> bool {
-    let is_up = program.is_some_and(|program| program.age >= SETTLED_AFTER);
+    let is_up = program.is_some_and(|program| program.age >= settled_after(job));
     let was_kicked = memory.last_kick.is_some_and(|last| now >= last + KICK_EVERY);
     let cannot_run = job.cannot_run && job.pid.is_none() && was_kicked;
     let is_hopeless = cannot_run || memory.has_crashed_again(job) || now >= limits.restore_after;
     !is_up && can_restore(observation, memory) && is_hopeless
+}
+
+/// launchd has put the job aside because it could not run it, and a start on demand has changed nothing: it has to be loaded
+/// anew. What kept it from running may be gone by now.
+fn is_penalised(job: &Job, memory: &Memory, now: Duration) -> bool {
+    let was_kicked = memory.last_kick.is_some_and(|last| now >= last + KICK_EVERY);
+    let was_long_ago = memory.loaded_at.is_none_or(|last| now >= last + RELOAD_EVERY);
+    job.cannot_run && was_kicked && was_long_ago
 }
 
 /// launchd does not re-read the file: a program that came up beside another file has another definition, even if what
@@ -409,9 +464,15 @@ fn leave(domain: Domain, job: &Job, memory: &Memory, now: Duration) -> Decision 
     }
 }
 
+/// How long a process that was told to end may take. launchd kills it after its exit timeout; where that is longer than a
+/// host may be dark, this is not waited for.
+fn patience_with(exit_timeout: Duration) -> Duration {
+    (exit_timeout + GONE_SLACK).min(LONGEST_PATIENCE)
+}
+
 fn wait_for_leaving(job: &Job, memory: &Memory, now: Duration) -> Decision {
     let is_overdue =
-        memory.leaving_since.is_some_and(|since| now >= since + job.exit_timeout + GONE_SLACK);
+        memory.leaving_since.is_some_and(|since| now >= since + patience_with(job.exit_timeout));
     match job.pid {
         Some(pid) if is_overdue && memory.killed != Some(pid) => Decision::Do(Step::Kill(pid)),
         Some(_) | None => Decision::Wait(LOOK_AGAIN),
@@ -420,8 +481,11 @@ fn wait_for_leaving(job: &Job, memory: &Memory, now: Duration) -> Decision {
 
 /// Ends a process that is not what it should be. launchd starts the next one, or `kickstart` does.
 fn terminate(domain: Domain, pid: u32, memory: &Memory, now: Duration) -> Decision {
-    let patience =
-        if memory.is_to_be_ended(pid) { STUCK_PATIENCE } else { memory.exit_timeout + GONE_SLACK };
+    let patience = if memory.is_to_be_ended(pid) {
+        STUCK_PATIENCE
+    } else {
+        patience_with(memory.exit_timeout)
+    };
     match memory.terminated {
         Some((old, since)) if old == pid => {
             let is_overdue = now >= since + patience;
@@ -454,7 +518,7 @@ fn load(
     let lingering = observation.program.as_ref().map(ProgramView::pid);
     if let Some(pid) = lingering.filter(|pid| Some(*pid) == memory.job_pid) {
         let since = memory.last_bootout.unwrap_or(memory.job_pid_since);
-        if now < since + memory.exit_timeout + GONE_SLACK {
+        if now < since + patience_with(memory.exit_timeout) {
             return Decision::Wait(LOOK_AGAIN);
         }
         if memory.killed != Some(pid) {
@@ -482,7 +546,7 @@ fn give_up(observation: &Observation, memory: &Memory, limits: Limits) -> Decisi
         | (_, JobView::Unclear(why) | JobView::NoTool(why)) => {
             format!("launchctl does not answer ({why})")
         }
-        (JobView::Loaded(job), _) | (_, JobView::Loaded(job)) => does_not_come_up(job),
+        (JobView::Loaded(job), _) | (_, JobView::Loaded(job)) => does_not_come_up(job, observation),
         (JobView::NoDomain | JobView::NotLoaded, JobView::NoDomain | JobView::NotLoaded) => {
             cannot_be_loaded(memory)
         }
@@ -490,8 +554,13 @@ fn give_up(observation: &Observation, memory: &Memory, limits: Limits) -> Decisi
     Decision::end(AgentVerdict::NotBack, format!("after {tried} s of trying: {why}"))
 }
 
-fn does_not_come_up(job: &Job) -> String {
+fn does_not_come_up(job: &Job, observation: &Observation) -> String {
     let mut why = "its job is loaded but does not come up".to_owned();
+    let is_there =
+        matches!(&observation.on_disk, OnDisk::Good(definition) if definition.has_program);
+    if job.cannot_run && is_there {
+        why = format!("{why}, although its program is there: {FORBIDDEN}");
+    }
     if let Some(end) = &job.last_end {
         why = format!("{why} (its last process ended with {end})");
     }
@@ -501,11 +570,14 @@ fn does_not_come_up(job: &Job) -> String {
     why
 }
 
+/// What a program of the user's own cannot look into, and cannot mend.
+const FORBIDDEN: &str = "it may be forbidden in System Settings > General > Login Items, its program not be allowed to run, or its log file not be one that can be opened";
+
 fn cannot_be_loaded(memory: &Memory) -> String {
     match &memory.last_answer {
         None => "its job cannot be loaded (it was not tried)".to_owned(),
         Some(answer) if memory.taken == Taken::Dropped => format!(
-            "launchd takes its job and drops it again (the last bootstrap: {answer}); it may be forbidden in System Settings > General > Login Items, or its program not be allowed to run"
+            "launchd takes its job and drops it again (the last bootstrap: {answer}): {FORBIDDEN}"
         ),
         Some(answer) => format!("its job cannot be loaded (the last bootstrap: {answer})"),
     }

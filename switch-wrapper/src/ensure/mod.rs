@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use nixfleet_protocol::{
     crash_point::{self, CrashPoint},
     journal::{
-        lock::Lock,
+        lock::{Lock, LockError},
         read,
         records::{AgentVerdict, FORMAT, Reload, ReloadStep, Started, SwitchId},
     },
@@ -122,9 +122,9 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// The watchdog's job, when somebody asks for it.
-    pub(crate) const fn for_watchdog() -> Self {
-        Self { kind: JobKind::Watchdog, switch: None, missed_for: Duration::ZERO, is_stuck: false }
+    /// A job, when somebody asks for it.
+    pub(crate) const fn of(kind: JobKind) -> Self {
+        Self { kind, switch: None, missed_for: Duration::ZERO, is_stuck: false }
     }
 
     /// The agent's job after a switch.
@@ -203,7 +203,16 @@ fn conclude(settings: &Settings, wish: &Wish, steps: &mut Steps) -> Conclusion {
     };
     let _lock = match Lock::take_within(&directory.ensure_lock(), LOCK_LIMIT) {
         Ok(lock) => lock,
-        Err(error) => return Conclusion::new(AgentVerdict::NotBack, with_causes(&error)),
+        Err(LockError::Held { .. }) => {
+            let waited = LOCK_LIMIT.as_secs();
+            let why = format!(
+                "somebody else has been looking after a job for {waited} s; `nixfleet-switch doctor` tells what is wrong"
+            );
+            return Conclusion::new(AgentVerdict::NotBack, why);
+        }
+        Err(error @ LockError::Io { .. }) => {
+            return Conclusion::new(AgentVerdict::NotBack, with_causes(&error));
+        }
     };
     crash_point::reached(CrashPoint::EnsureLocked);
     let task = Task {

@@ -23,6 +23,8 @@ pub(super) struct ProgramView {
     pub(super) group: Option<u32>,
     /// How long it has been up.
     pub(super) age: Duration,
+    /// It was started as this job.
+    pub(super) was_started_as_job: bool,
     /// It came up after the moment that counts: the switch's beginning.
     pub(super) is_new: bool,
 }
@@ -51,6 +53,7 @@ pub(super) fn look(settings: &Settings, kind: JobKind, since: Timestamp) -> Opti
     let is_alive = record.process.is_alive().unwrap_or(false);
     is_alive.then(|| ProgramView {
         difference: installed::difference(&record),
+        was_started_as_job: record.definition_path.as_ref() == Some(kind.plist(settings)),
         is_new: record.started_at >= since,
         // A clock that was set back in between: then it has been up for long enough.
         age: Timestamp::now().duration_since(record.started_at).try_into().unwrap_or(Duration::MAX),

@@ -276,7 +276,14 @@ mod tests {
             last_heartbeat_at: None,
             dashboard: None,
         };
-        ProgramView { record, difference, group: Some(pid), age: SETTLED_AFTER, is_new: false }
+        ProgramView {
+            record,
+            difference,
+            was_started_as_job: true,
+            group: Some(pid),
+            age: SETTLED_AFTER,
+            is_new: false,
+        }
     }
 
     fn unit(state: ActiveState, pid: Option<u32>) -> UnitView {

@@ -85,6 +85,9 @@ pub(crate) struct Done {
     /// The watchdog's job, where it was looked after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) watchdog: Option<Reload>,
+    /// The agent's job, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<Reload>,
 }
 
 /// One thing that was put in place or taken away.
@@ -132,8 +135,10 @@ pub(crate) fn install(settings: &Settings) -> Result<Done, Failure> {
         Change { what: "watchdog", path: place.clone(), changed: definition_changed },
     ];
     record(&directory, settings, wrapper, leads_to, place)?;
-    let watchdog = ensure::run(settings, &Wish::for_watchdog());
-    Ok(Done { changes, watchdog: Some(watchdog) })
+    let watchdog = ensure::run(settings, &Wish::of(JobKind::Watchdog));
+    // What works now is what there is to go back to when the next one does not.
+    let agent = ensure::run(settings, &Wish::of(JobKind::Agent));
+    Ok(Done { changes, watchdog: Some(watchdog), agent: Some(agent) })
 }
 
 /// Writes down what is installed. From now on the agent sees to it that the watchdog runs.
@@ -198,7 +203,7 @@ pub(crate) fn uninstall(settings: &Settings) -> Result<Done, Failure> {
     let wrapper = installed::stable_wrapper(&settings.home);
     let was_there = program::remove(&settings.home).map_err(InstallError::from)?;
     changes.push(Change { what: "wrapper", path: wrapper, changed: was_there });
-    Ok(Done { changes, watchdog: None })
+    Ok(Done { changes, watchdog: None, agent: None })
 }
 
 fn take_out(settings: &Settings) -> Result<bool, InstallError> {
@@ -225,8 +230,8 @@ pub(crate) fn told(done: &Done) -> String {
         let how = if change.changed { "changed" } else { "unchanged" };
         format!("{how:<9}  {:<22} {}", change.what, change.path.display())
     });
-    let watchdog = done.watchdog.iter().map(|reload| reload.explanation.clone());
-    changes.chain(watchdog).map(|line| line + "\n").collect()
+    let jobs = [&done.watchdog, &done.agent].into_iter().flatten();
+    changes.chain(jobs.map(|reload| reload.explanation.clone())).map(|line| line + "\n").collect()
 }
 
 impl From<InstallError> for Failure {

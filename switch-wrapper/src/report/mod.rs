@@ -29,7 +29,7 @@ use crate::{
     Failure,
     ensure::{self, JobKind, Wish},
     exit, install,
-    settings::{Settings, host_name},
+    settings::Settings,
 };
 
 /// One switch, as it is told.
@@ -156,7 +156,7 @@ pub(crate) fn ensure(
                     is_stuck: cause == HealingCause::AgentStuck,
                 },
             );
-            record_healing(&journal, cause, missed_for, &reload)?;
+            record_healing(&journal, &settings.host, cause, missed_for, &reload)?;
             reload
         }
     };
@@ -185,6 +185,7 @@ pub(crate) enum Reason {
 /// Writes down a look-after that has done something, or in vain. One that found everything in order is no news.
 fn record_healing(
     journal: &Journal,
+    host: &str,
     cause: HealingCause,
     missed_for: Option<Duration>,
     reload: &Reload,
@@ -198,7 +199,7 @@ fn record_healing(
         cause,
         missed_for_ms: missed_for.and_then(|time| u64::try_from(time.as_millis()).ok()),
         reload: reload.clone(),
-        host: host_name(),
+        host: host.to_owned(),
     })?;
     Ok(journal.prune_healings()?)
 }

@@ -59,7 +59,7 @@ use crate::{
     ensure::{self, Wish},
     exit,
     messages::{hint, say, warn},
-    settings::{Settings, host_name},
+    settings::Settings,
 };
 use child::Outputs;
 use supervise::{Happened, Watch, Watched};
@@ -154,7 +154,7 @@ fn shown(arguments: &[OsString]) -> Vec<String> {
 pub(crate) fn closer(settings: &Settings) -> Closer {
     Closer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: host_name(),
+        host: settings.host.clone(),
         links: settings.links.clone(),
         redactor: settings.redactor.clone(),
     }

@@ -21,6 +21,10 @@ const STILL_LIMIT: Duration = Duration::from_secs(28);
 /// That many looks must have seen it still: one look may come late, after a sleep.
 const STILL_LOOKS: u32 = 3;
 
+/// That many looks in a row that find another agent each time find one that does not stay up. launchd starts it again
+/// every ten seconds, and so may have one up at each look.
+const OTHERS_IN_A_ROW: u32 = 3;
+
 /// Between two tries in vain: the first pause, doubled each time up to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
 
@@ -30,8 +34,8 @@ const PAUSE_WITHOUT_JOB: Duration = Duration::from_mins(5);
 /// The agent, as one look sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AgentLook {
-    /// It holds its lock, and has left this stamp on it.
-    Up { stamp: Option<SystemTime> },
+    /// It holds its lock, and has left this stamp on it; its pid, where it has said it.
+    Up { stamp: Option<SystemTime>, pid: Option<u32> },
     /// Nobody holds its lock.
     Missing,
     /// It cannot be seen.
@@ -90,6 +94,9 @@ struct Life {
     still_looks: u32,
     /// It was another one before: this agent does leave stamps.
     has_moved: bool,
+    pid: Option<u32>,
+    /// How many looks in a row have found another agent than the one before.
+    others: u32,
 }
 
 impl State {
@@ -102,19 +109,27 @@ impl State {
         }
         match look.agent {
             AgentLook::Unknown => Action::Rest,
-            AgentLook::Up { stamp } => self.up(stamp, now),
+            AgentLook::Up { stamp, pid } => self.up(stamp, pid, now),
             AgentLook::Missing => self.missing(look.is_busy, now),
         }
     }
 
-    fn up(&mut self, stamp: Option<SystemTime>, now: Duration) -> Action {
+    fn up(&mut self, stamp: Option<SystemTime>, pid: Option<u32>, now: Duration) -> Action {
         self.missing_since = None;
+        let first =
+            Life { stamp, still_since: now, still_looks: 1, has_moved: false, pid, others: 0 };
         let life = match self.life {
-            Some(life) if life.stamp == stamp => Life { still_looks: life.still_looks + 1, ..life },
-            Some(_) => Life { stamp, still_since: now, still_looks: 1, has_moved: true },
-            None => Life { stamp, still_since: now, still_looks: 1, has_moved: false },
+            Some(life) if life.pid != pid => Life { others: life.others + 1, ..first },
+            Some(life) if life.stamp == stamp => {
+                Life { still_looks: life.still_looks + 1, others: 0, ..life }
+            }
+            Some(_) => Life { has_moved: true, ..first },
+            None => first,
         };
         self.life = Some(life);
+        if life.others >= OTHERS_IN_A_ROW {
+            return self.heal_if_due(HealingCause::AgentCrashing, Duration::ZERO, now);
+        }
         let still_for = now.saturating_sub(life.still_since);
         let is_stuck = life.has_moved && still_for >= STILL_LIMIT && life.still_looks > STILL_LOOKS;
         if !is_stuck {
@@ -163,8 +178,11 @@ impl State {
 mod tests {
     use super::*;
 
-    const UP: Look =
-        Look { agent: AgentLook::Up { stamp: None }, is_busy: false, definition: None };
+    const UP: Look = Look {
+        agent: AgentLook::Up { stamp: None, pid: Some(1) },
+        is_busy: false,
+        definition: None,
+    };
     const MISSING: Look = Look { agent: AgentLook::Missing, is_busy: false, definition: None };
     const BUSY: Look = Look { is_busy: true, ..MISSING };
 
@@ -174,7 +192,7 @@ mod tests {
 
     fn stamped(seconds: u64) -> Look {
         let stamp = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        Look { agent: AgentLook::Up { stamp }, ..UP }
+        Look { agent: AgentLook::Up { stamp, pid: Some(1) }, ..UP }
     }
 
     /// Looks at these seconds; what is done at each.
@@ -302,5 +320,32 @@ mod tests {
         let still: Vec<(u64, Look, Action)> =
             (0..20).map(|look| (look * 10, stamped(1), Action::Rest)).collect();
         check(&mut State::default(), &still);
+    }
+
+    #[test]
+    fn another_agent_at_each_look_is_one_that_does_not_stay_up() {
+        let of = |pid| Look { agent: AgentLook::Up { stamp: None, pid: Some(pid) }, ..UP };
+        let crashing =
+            Action::Heal { cause: HealingCause::AgentCrashing, missed_for: Duration::ZERO };
+        check(
+            &mut State::default(),
+            &[
+                (0, of(1), Action::Rest),
+                (10, of(2), Action::Rest),
+                (20, of(3), Action::Rest),
+                (30, of(4), crashing),
+            ],
+        );
+        // Restarted twice, and then it stays.
+        check(
+            &mut State::default(),
+            &[
+                (0, of(1), Action::Rest),
+                (10, of(2), Action::Rest),
+                (20, of(3), Action::Rest),
+                (30, of(3), Action::Rest),
+                (40, of(4), Action::Rest),
+            ],
+        );
     }
 }

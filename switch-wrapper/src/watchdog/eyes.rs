@@ -7,26 +7,45 @@ use nixfleet_protocol::{
     state_dir::StateDir,
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
+
 use super::decide::{AgentLook, Look};
-use crate::settings::Settings;
+use crate::{ensure::JobKind, settings::Settings};
 
 /// Looks at the agent and at what may keep it away for a moment.
 pub(super) fn look(settings: &Settings, directory: &StateDir) -> Look {
     Look {
-        agent: agent(directory),
+        agent: agent(settings, directory),
         is_busy: is_held(&directory.switch_lock()) || settings.links.is_activating(),
         definition: written_at(&settings.agent_plist),
     }
 }
 
-/// An agent holds its lock for as long as it lives, however it ends.
-fn agent(directory: &StateDir) -> AgentLook {
+/// An agent holds its lock for as long as it lives, however it ends. Something that it has started may hold it longer, so
+/// the process that it wrote down must be there too. That its pid may be another's by now is no matter here: it only makes
+/// us act later, when that one ends or the stamps fail to come.
+fn agent(settings: &Settings, directory: &StateDir) -> AgentLook {
     let path = directory.agent_lock();
     match lock::look(&path) {
-        Ok(LockState::Held(_)) => AgentLook::Up { stamp: lock::stamp_of(&path) },
+        Ok(LockState::Held(_)) => {
+            let pid = JobKind::Agent.record(settings).map(|record| record.process.pid);
+            if pid.is_some_and(|pid| !exists(pid)) {
+                return AgentLook::Missing;
+            }
+            AgentLook::Up { stamp: lock::stamp_of(&path), pid }
+        }
         Ok(LockState::Free) => AgentLook::Missing,
         Err(_unusable) => AgentLook::Unknown,
     }
+}
+
+/// kill(2) with no signal: it only says whether there is such a process. One of another user's is there too.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// A lock that cannot be looked at is not one to wait for.

@@ -26,7 +26,7 @@ use rustix::fs::{Access, access};
 use super::observations::{Entry, Host, Misconfigured, Names, Observations, Service};
 use crate::{
     messages::with_causes,
-    settings::{ServiceManager, Settings, SettingsError, host_name},
+    settings::{ServiceManager, Settings, SettingsError},
 };
 
 /// Looks at everything. A config file that makes no sense is left out, and said.
@@ -57,7 +57,7 @@ fn observe_host(settings: &Settings) -> Host {
     let journal = directory.as_ref().ok().cloned().map(Journal::new);
     Host {
         names: Names {
-            host: host_name(),
+            host: settings.host.clone(),
             uid: rustix::process::geteuid().as_raw(),
             home_owner: fs::metadata(&settings.home).ok().map(|metadata| metadata.uid()),
             label: settings.agent_label.clone(),

@@ -14,12 +14,15 @@ pub(in crate::ensure) struct Memory {
     pub(super) last_bootout: Option<Duration>,
     bootstraps: u32,
     last_bootstrap: Option<Duration>,
+    /// When it was loaded as it is, where we did it.
+    pub(super) loaded_at: Option<Duration>,
     pub(super) no_domain_answers: u32,
     pub(super) last_answer: Option<String>,
     pub(super) taken: Taken,
     pub(super) last_kick: Option<Duration>,
     pub(super) terminated: Option<(u32, Duration)>,
     pub(super) killed: Option<u32>,
+    pub(super) stray: Option<(u32, Duration)>,
     /// A process that reacts to nothing: it is to be ended whatever it looks like.
     stuck: Option<u32>,
     /// The job's process, as last seen.
@@ -121,6 +124,7 @@ impl Memory {
             Step::Bootstrap(_) | Step::BootstrapCopy(_) => self.bootstrapped(code, said, now),
             Step::Kickstart(_) => self.last_kick = Some(now),
             Step::Terminate(_, pid) => self.terminated = Some((pid, now)),
+            Step::TerminateStray(pid) => self.stray = Some((pid, now)),
             Step::Kill(pid) => self.killed = Some(pid),
             Step::Install => self.installing = Placing::Tried,
             Step::Restore if code == Some(0) => {
@@ -135,6 +139,7 @@ impl Memory {
     fn bootstrapped(&mut self, code: Option<i32>, said: &str, now: Duration) {
         self.bootstraps += 1;
         self.last_bootstrap = Some(now);
+        self.loaded_at = (code == Some(0)).then_some(now);
         self.restoration.is_taken_up();
         self.no_domain_answers += u32::from(code.is_some_and(|code| NO_DOMAIN.contains(&code)));
         self.last_answer = Some(answer(code, said));

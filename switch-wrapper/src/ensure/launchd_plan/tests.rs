@@ -41,6 +41,7 @@ fn agent(pid: u32) -> ProgramView {
             dashboard: None,
         },
         difference: None,
+        was_started_as_job: true,
         group: Some(pid),
         age: SETTLED_AFTER,
         is_new: false,
@@ -276,7 +277,8 @@ fn a_job_in_the_wrong_domain_is_taken_out_of_it() {
 fn a_shell_around_the_agent_is_the_job_too() {
     let wrapped = ProgramView { group: Some(7), ..agent(9) };
     assert_end(&first_step(&seen(loaded(Some(7)), Some(wrapped))), AgentVerdict::Healthy);
-    let stranger = seen(loaded(Some(7)), Some(agent(9)));
+    let stranger = ProgramView { was_started_as_job: false, ..agent(9) };
+    let stranger = seen(loaded(Some(7)), Some(stranger));
     assert_eq!(first_step(&stranger), Decision::Wait(LOOK_AGAIN));
 }
 
@@ -530,4 +532,73 @@ fn without_launchctl_nobody_waits() {
         ..seen(missing(), None)
     };
     assert_end(&first_step(&torn), AgentVerdict::NotBack);
+}
+
+#[test]
+fn only_loading_it_again_lets_a_job_out_of_the_penalty_box() {
+    let penalised = seen(JobView::Loaded(Job { cannot_run: true, ..job(None) }), None);
+    let mut memory = Memory::default();
+    assert_eq!(step(&penalised, &mut memory, ZERO), Decision::Do(Step::Kickstart(Domain::Gui)));
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ZERO);
+    assert_eq!(step(&penalised, &mut memory, ms(100)), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&penalised, &mut memory, KICK_EVERY), Decision::Do(Step::Bootout(Domain::Gui)));
+    memory.did(Step::Bootout(Domain::Gui), Some(0), "", KICK_EVERY);
+    memory.did(Step::Bootstrap(Domain::Gui), Some(0), "", KICK_EVERY);
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", KICK_EVERY);
+    // Not again at once: what it needs may come a little later.
+    let soon = KICK_EVERY + KICK_EVERY;
+    assert_eq!(step(&penalised, &mut memory, soon), Decision::Do(Step::Kickstart(Domain::Gui)));
+    let later = KICK_EVERY + RELOAD_EVERY;
+    assert_eq!(step(&penalised, &mut memory, later), Decision::Do(Step::Bootout(Domain::Gui)));
+}
+
+#[test]
+fn a_job_that_cannot_run_although_its_program_is_there_is_named_as_forbidden() {
+    let penalised = Observation {
+        on_disk: OnDisk::Good(Definition { has_program: true, ..definition(Domains::Gui) }),
+        ..seen(JobView::Loaded(Job { cannot_run: true, ..job(None) }), None)
+    };
+    let late = Limits::default().total;
+    let Decision::End(end) = step(&penalised, &mut Memory::default(), late) else { panic!() };
+    assert!(end.explanation.contains("Login Items"), "{}", end.explanation);
+}
+
+#[test]
+fn a_program_with_a_record_of_crashes_has_to_stay_up_longer() {
+    let bad =
+        Job { runs: Some(MANY_RUNS), last_end: Some("exit code 1".to_owned()), ..job(Some(7)) };
+    let up_for = |age| {
+        let agent = ProgramView { age, ..agent(7) };
+        first_step(&seen(JobView::Loaded(bad.clone()), Some(agent)))
+    };
+    assert_eq!(up_for(SETTLED_AFTER), Decision::Wait(LOOK_AGAIN));
+    assert_end(&up_for(SETTLED_AFTER_CRASHES), AgentVerdict::Healthy);
+}
+
+#[test]
+fn what_has_outlived_its_job_is_ended_and_what_was_started_by_hand_is_not() {
+    // The job has another process, or none: the old one holds what the new one needs.
+    for pid in [None, Some(8)] {
+        let outlived = seen(loaded(pid), Some(agent(7)));
+        let mut memory = Memory::default();
+        assert_eq!(step(&outlived, &mut memory, ZERO), Decision::Do(Step::TerminateStray(7)));
+        memory.did(Step::TerminateStray(7), None, "", ZERO);
+        assert_eq!(step(&outlived, &mut memory, ms(100)), Decision::Wait(LOOK_AGAIN));
+        assert_eq!(step(&outlived, &mut memory, STUCK_PATIENCE), Decision::Do(Step::Kill(7)));
+    }
+    let by_hand = ProgramView { was_started_as_job: false, ..agent(7) };
+    let decision = first_step(&seen(loaded(Some(8)), Some(by_hand)));
+    assert_eq!(decision, Decision::Wait(LOOK_AGAIN));
+}
+
+#[test]
+fn a_long_exit_timeout_is_not_waited_for() {
+    let slow = JobView::Loaded(Job {
+        is_leaving: true,
+        exit_timeout: Duration::from_mins(10),
+        ..job(Some(7))
+    });
+    let mut memory = Memory::default();
+    assert_eq!(step(&seen(slow.clone(), None), &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
+    assert_eq!(step(&seen(slow, None), &mut memory, LONGEST_PATIENCE), Decision::Do(Step::Kill(7)));
 }
