@@ -31,6 +31,8 @@ fn a_reboot_takes_every_process_and_the_login_scan_brings_back_what_it_may() {
     bed.agent("unwanted", FOREVER, RUN_AT_LOAD);
     bed.launchctl(&["disable", &bed.target("unwanted")]);
     bed.simulation.control(Control::OnDemandCount(1)).unwrap();
+    // The next login reads the file anew; this one leaves nobody behind when the test ends.
+    bed.agent(LABEL, FOREVER, RUN_AT_LOAD);
     bed.simulation.control(Control::Reboot(Session::GuiLogin)).unwrap();
     for pid in [main, stubborn, departed] {
         wait_until("the process is gone", || !lives(pid) || is_zombie(pid));
@@ -38,6 +40,7 @@ fn a_reboot_takes_every_process_and_the_login_scan_brings_back_what_it_may() {
     let again = running(&bed);
     assert_ne!(again, main);
     assert_eq!(bed.field(LABEL, "runs").unwrap(), "1", "a reboot cleans the record");
+    assert!(!bed.print(LABEL).stdout.contains("departed"), "the definition is the file's");
     assert_eq!(bed.print("unwanted").code, Some(113));
 }
 
