@@ -27,6 +27,7 @@ use nixfleet_tests::{
     launchd::{Control, Fault, JobEvent, command::VerbName},
     stage::{
         dashboard::Dashboard,
+        folder::HOST,
         linux::{self, Linux},
         mac::LABEL,
         not_run, processes,
@@ -34,7 +35,7 @@ use nixfleet_tests::{
 };
 use rustix::process::Signal;
 
-use doctor_support::{Patient, host_name, plist, report, until};
+use doctor_support::{Patient, plist, report, until};
 
 /// One look of the doctor at launchd.
 const CALLS_OF_LAUNCHCTL: usize = 4;
@@ -313,7 +314,7 @@ fn a_home_manager_whose_wrapper_was_killed() {
 fn results_that_the_dashboard_was_not_told() {
     let mut patient = Patient::well();
     patient.dashboard.kill();
-    patient.write_switch(&host_name(), Duration::from_mins(10), false);
+    patient.write_switch(HOST, Duration::from_mins(10), false);
     let report = patient.report();
     let unsent = report.finding("results-unsent");
     assert_eq!(unsent.severity, "warning", "{report:#?}");
@@ -428,7 +429,7 @@ fn a_state_directory_that_is_not_as_it_should_be() {
 
     patient.write_switch("another-mac.local", Duration::from_mins(1), true);
     patient.assert_found(&[("state-directory-foreign", "warning")]);
-    patient.write_switch(&host_name(), Duration::from_mins(1), true);
+    patient.write_switch(HOST, Duration::from_mins(1), true);
     patient.assert_found(&[]);
 
     let file = patient.folder().write("file", "").unwrap();

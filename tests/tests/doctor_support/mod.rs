@@ -304,11 +304,6 @@ fn reload(id: SwitchId, at: Timestamp) -> Reload {
     }
 }
 
-/// The host's name, as the programs find it.
-pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 /// Waits until something is so.
 pub(crate) fn until(what: &str, fact: impl FnMut() -> Result<bool, Trouble>) {
     wait::until_true(what, wait::PATIENCE, fact).unwrap();
