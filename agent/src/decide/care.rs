@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nixfleet_protocol::{installed::Difference, lifecycle::Phase};
 
 use super::{
-    State,
+    GLANCE_EVERY, State,
     action::{Action, Note},
     facts::{Outdated, Protocol, Surroundings},
     switches::TrackedSwitch,
@@ -45,6 +45,8 @@ pub(super) struct Care {
     outdated: Option<Wrong<InstalledState>>,
     /// The config of this state was said to be no good.
     said_unusable: Option<u64>,
+    /// Only the answer to a heartbeat is waited for; none is sent after it.
+    is_about_to_go: bool,
     is_handing_over: bool,
     watchdog: Option<Wrong<()>>,
     is_mending_watchdog: bool,
@@ -75,6 +77,7 @@ impl Care {
             activating_since: None,
             outdated: None,
             said_unusable: None,
+            is_about_to_go: false,
             is_handing_over: false,
             watchdog: None,
             is_mending_watchdog: false,
@@ -148,6 +151,7 @@ impl State {
 
     pub(super) fn look_around_ended(&mut self, now: Instant) {
         self.care.is_looking = false;
+        self.care.is_about_to_go = false;
         self.care.due = now + LOOK_AROUND_EVERY;
     }
 
@@ -163,6 +167,7 @@ impl State {
         let state = outdated.and_then(|outdated| self.usable(outdated, actions));
         self.care.outdated = Wrong::seen(self.care.outdated.take(), state, now);
         let may_go = is_lock_free && self.may_hand_over(now);
+        let awaits_answer = self.is_given_commands_once() && self.register.is_busy();
         let Some(wrong) = &mut self.care.outdated else { return };
         if !wrong.is_due(OUTDATED_FOR, now) {
             if wrong.tries == 0 && wrong.right_since.is_none() {
@@ -171,6 +176,11 @@ impl State {
             return;
         }
         if !may_go {
+            return;
+        }
+        if awaits_answer {
+            self.care.is_about_to_go = true;
+            self.care.due = now + GLANCE_EVERY;
             return;
         }
         let difference = wrong.what.difference;
@@ -200,7 +210,7 @@ impl State {
         }
     }
 
-    /// Not beside a switch, and not with a command in hand, or on its way, that is on no disk yet.
+    /// Not beside a switch, and not with a command in hand that is on no disk yet.
     fn may_hand_over(&self, now: Instant) -> bool {
         let is_held_off = self
             .care
@@ -213,14 +223,14 @@ impl State {
             && !self.switches.values().any(is_about_to_start)
             && self.arriving.is_empty()
             && self.restarting.is_none()
-            && !(self.is_given_commands_once() && self.register.is_busy())
             && !is_held_off
     }
 
     /// Whether a command that comes now would be lost with this agent: a v1 dashboard gives it with the answer to a
     /// heartbeat, and to nobody else.
     pub(super) fn would_lose_a_command(&self) -> bool {
-        self.care.is_handing_over && self.is_given_commands_once()
+        let is_going = self.care.is_handing_over || self.care.is_about_to_go;
+        is_going && self.is_given_commands_once()
     }
 
     fn is_given_commands_once(&self) -> bool {

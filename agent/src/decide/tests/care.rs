@@ -222,23 +222,57 @@ fn a_command_that_is_on_no_disk_yet_holds_up() {
 
 #[test]
 fn no_v1_command_is_lost_on_its_way_to_an_agent_that_is_about_to_go() {
-    for (protocol, is_asked) in [(Protocol::V1, false), (Protocol::V2, true)] {
+    for (protocol, goes_at_once) in [(Protocol::V1, false), (Protocol::V2, true)] {
         let (mut core, _) = Core::with(protocol, Look::default());
         let seen = outdated(Difference::Executable, 1);
         core.event(Event::LookedAround(seen.clone()));
         assert!(core.passes(Duration::from_secs(30)).contains(&Action::Register));
         // The heartbeat is under way, and its answer may bring a command.
         let actions = core.event(Event::LookedAround(seen.clone()));
-        assert_eq!(actions.contains(&Action::HandOver), is_asked, "{protocol:?}");
+        assert_eq!(actions.contains(&Action::HandOver), goes_at_once, "{protocol:?}");
+        // No other one follows, and it is seen to soon after.
+        core.now += Duration::from_secs(29);
+        core.event(Event::TimeCame);
         core.registered(protocol, None);
+        let actions = core.passes(Duration::from_secs(1));
+        assert_eq!(actions.contains(&Action::Register), goes_at_once, "{protocol:?}");
         let actions = core.event(Event::LookedAround(seen));
-        assert_eq!(actions.contains(&Action::HandOver), !is_asked, "{protocol:?}");
-        // None is sent while the wrapper is about to end this agent; it goes on if that does not.
+        assert_eq!(actions.contains(&Action::HandOver), !goes_at_once, "{protocol:?}");
+        if goes_at_once {
+            core.registered(protocol, None);
+        }
+        // It goes on if the wrapper does not end this agent.
         let actions = core.passes(Duration::from_secs(30));
-        assert_eq!(actions.contains(&Action::Register), is_asked, "{protocol:?}");
+        assert_eq!(actions.contains(&Action::Register), goes_at_once, "{protocol:?}");
         let actions = core.event(Event::HandOverEnded);
-        assert_eq!(actions.contains(&Action::Register), !is_asked, "{protocol:?}");
+        assert_eq!(actions.contains(&Action::Register), !goes_at_once, "{protocol:?}");
     }
+}
+
+#[test]
+fn a_heartbeat_that_always_is_under_way_when_the_agent_looks_holds_up_for_a_moment_only() {
+    let (mut core, _) = Core::with(Protocol::V1, Look::default());
+    let seen = outdated(Difference::Executable, 1);
+    core.state.heartbeat_due = core.now;
+    let mut is_under_way = false;
+    for second in 0..60 {
+        // The answer comes half a second after the call, and each look is in between.
+        core.now += Duration::from_millis(500);
+        if std::mem::take(&mut is_under_way) {
+            core.registered(Protocol::V1, None);
+            core.state.heartbeat_due = core.now + Duration::from_millis(400);
+        }
+        let mut actions = core.passes(Duration::from_millis(500));
+        is_under_way |= actions.contains(&Action::Register);
+        if actions.contains(&Action::LookAround) || second == 0 {
+            actions.extend(core.event(Event::LookedAround(seen.clone())));
+        }
+        if actions.contains(&Action::HandOver) {
+            assert!((6..=12).contains(&second), "after {second} s");
+            return;
+        }
+    }
+    panic!("it never went");
 }
 
 #[test]
