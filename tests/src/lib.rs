@@ -2,6 +2,7 @@
 //! that it runs on one machine, in one folder, without root and without a Mac.
 //!
 //! - [`launchd`]: a simulated launchd.
+//! - [`chaos`]: a seed that drives everything at once.
 //! - [`crash`]: programs that die at every point.
 //! - [`stage`]: the real programs in it, and a real `systemd --user`.
 //! - [`matrix`]: every fault that launchd and fate have, each met by every kind of switch.
@@ -9,6 +10,7 @@
 //! Nothing here is used by the programs themselves; this crate depends on them, never the other
 //! way round.
 
+pub mod chaos;
 pub mod crash;
 pub mod launchd;
 pub mod matrix;

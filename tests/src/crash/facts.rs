@@ -3,7 +3,7 @@
 use std::fs;
 
 use nixfleet_protocol::journal::{
-    records::{SwitchId, SwitchResult},
+    records::{HealingId, SwitchId, SwitchResult},
     store::Entry,
 };
 
@@ -31,8 +31,6 @@ pub struct Facts {
     pub runs: Vec<Run>,
     /// Runs without a wrapper: the pids of those that a user started by hand.
     pub plain_runs: Vec<u32>,
-    /// A wrapper was killed: nobody may have seen how its home-manager ended.
-    pub a_wrapper_died: bool,
     /// Ends of the agent's processes.
     pub ends: Vec<i64>,
     /// Heartbeats that the dashboard took.
@@ -64,6 +62,8 @@ pub struct Accepted {
     pub child: Option<(u32, i64)>,
     /// How it ended.
     pub result: Option<SwitchResult>,
+    /// Its wrapper may have been killed: nobody need have seen how its home-manager ended.
+    pub wrapper_may_have_died: bool,
 }
 
 /// A switch in the dashboard.
@@ -131,6 +131,7 @@ fn accepted(entry: &Entry) -> Option<Accepted> {
             .map(|command| command.as_str().to_owned()),
         child,
         result: entry.result.as_present().cloned(),
+        wrapper_may_have_died: false,
     })
 }
 
@@ -195,4 +196,15 @@ pub fn open_switches(host: &Host) -> Result<Vec<SwitchId>, Trouble> {
         is_accepted && !(entry.result.as_present().is_some() && is_answered)
     };
     Ok(ids.into_iter().filter(is_open).collect())
+}
+
+/// A healing that the dashboard has not answered yet.
+pub fn open_healing(host: &Host) -> Result<Option<HealingId>, Trouble> {
+    let journal = host.mac.folder.journal()?;
+    let ids = journal.healing_ids().map_err(|error| Trouble::Said(error.to_string()))?;
+    let is_open = |id: &HealingId| {
+        let entry = journal.healing(*id);
+        entry.healing.as_present().is_some() && !entry.is_closed
+    };
+    Ok(ids.into_iter().find(is_open))
 }

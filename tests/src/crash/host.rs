@@ -23,6 +23,9 @@ use crate::stage::{
 /// The watchdog's label.
 pub const WATCHDOG: &str = "com.nixfleet.watchdog";
 
+/// Where points are armed, in the Mac's folder.
+const CRASH_POINTS: &str = "crash-points";
+
 /// The version of the plist that is installed at first.
 const FIRST_VERSION: u32 = 1;
 
@@ -44,29 +47,17 @@ impl Host {
         let place = tempfile::Builder::new().prefix("nixfleet-dashboard-").tempdir();
         let place = place.map_err(Trouble::file("create a folder in", &folder))?;
         let dashboard = Dashboard::start(place.path())?;
-        let mac = Mac::new(dashboard.url(), MacOptions::default())?;
+        let mut options = MacOptions::default();
+        let points = format!("{{folder}}/{CRASH_POINTS}");
+        options.job.environment.push((FOLDER_VARIABLE.to_owned(), points));
+        let mac = Mac::new(dashboard.url(), options)?;
         let newest_version = AtomicU32::new(FIRST_VERSION);
         let host = Self { mac, dashboard, newest_version, place };
         let points = host.crash_points();
         fs::create_dir_all(&points).map_err(Trouble::file("create", &points))?;
-        host.load_agent_with_points()?;
         host.mac.wait_for_agent()?;
         host.install_watchdog()?;
         Ok(host)
-    }
-
-    /// The agent of [`Mac::new`] knows of no points: the same job again, with the folder in its environment.
-    fn load_agent_with_points(&self) -> Result<(), Trouble> {
-        let first = self.plist_of(FIRST_VERSION)?;
-        let installed = self.mac.installed_plist();
-        let target = self.agent_target();
-        self.mac.launchctl(&["bootout", &target])?;
-        wait::until_true("the first agent is gone", wait::PATIENCE, || {
-            Ok(self.mac.launchctl(&["print", &target]).is_err())
-        })?;
-        fs::copy(&first, &installed).map_err(Trouble::file("write", &installed))?;
-        let plist = installed.to_string_lossy();
-        self.mac.launchctl(&["bootstrap", &self.mac.domain(), &plist]).map(drop)
     }
 
     fn install_watchdog(&self) -> Result<(), Trouble> {
@@ -84,7 +75,7 @@ impl Host {
 
     /// Where points are armed.
     pub fn crash_points(&self) -> PathBuf {
-        self.mac.folder.path("crash-points")
+        self.mac.folder.path(CRASH_POINTS)
     }
 
     /// Whoever passes this point next dies there.
@@ -146,22 +137,9 @@ impl Host {
         Ok(is_alive.map_err(|error| Trouble::Said(error.to_string()))?.then_some(record))
     }
 
-    /// The plist of this version, in a file of its own.
-    pub fn plist_of(&self, version: u32) -> Result<PathBuf, Trouble> {
-        const BEFORE: &str = "<key>GENERATION_OF_THE_PLIST</key>";
-        let path = self.mac.new_plist(version)?;
-        let text = fs::read_to_string(&path).map_err(Trouble::file("read", &path))?;
-        let points = self.crash_points();
-        let with_points =
-            format!("<key>{FOLDER_VARIABLE}</key><string>{}</string>{BEFORE}", points.display());
-        fs::write(&path, text.replace(BEFORE, &with_points))
-            .map_err(Trouble::file("write", &path))?;
-        Ok(path)
-    }
-
     /// A plist that differs from all before it.
     pub fn next_plist(&self) -> Result<PathBuf, Trouble> {
-        self.plist_of(self.newest_version.fetch_add(1, Ordering::Relaxed) + 1)
+        self.mac.new_plist(self.next_number())
     }
 
     /// A number that no plist and no executable has had yet.

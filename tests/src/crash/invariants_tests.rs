@@ -47,6 +47,7 @@ fn good() -> Facts {
             command: command.clone(),
             child: Some((7, 1_000)),
             result: Some(succeeded()),
+            wrapper_may_have_died: false,
         }],
         told: vec![Told { id: "s".to_owned(), command, result: Some(succeeded()) }],
         commands: vec![Command {
@@ -101,6 +102,8 @@ fn every_violation_is_seen() {
     assert_eq!(found(plain_beside), [Violation::TwoAtOnce(7, 8)]);
     let open = |facts: &mut Facts| facts.commands[0].status = "queued".to_owned();
     assert!(matches!(found(open).as_slice(), [Violation::Command(_)]));
+    let lost = |facts: &mut Facts| facts.commands[0].status = "lost".to_owned();
+    assert!(matches!(found(lost).as_slice(), [Violation::Command(_)]));
     let failed = |facts: &mut Facts| facts.commands[0].status = "failed".to_owned();
     assert!(matches!(found(failed).as_slice(), [Violation::Command(_)]));
     let twice = |facts: &mut Facts| {

@@ -7,7 +7,7 @@ use std::{
 
 use nixfleet_protocol::installed;
 
-use super::{facts, host::Host, teardown};
+use super::{facts, host::Host, invariants, teardown};
 use crate::{
     launchd::JobEvent,
     stage::{Trouble, folder::HOST, mac::LABEL, processes},
@@ -19,10 +19,10 @@ const QUIET_FOR: Duration = Duration::from_secs(1);
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Waits until the host is at rest; says what is not, if that takes too long. `own` is the process that the user started.
+/// Waits until the host is at rest; says what is not, if that takes too long. `own` are the processes that the user started.
 pub fn wait_for(
     host: &Host,
-    own: &mut Option<Child>,
+    own: &mut [Child],
     limit: Duration,
 ) -> Result<Option<String>, Trouble> {
     let deadline = Instant::now() + limit;
@@ -46,8 +46,8 @@ pub fn wait_for(
 }
 
 /// What is not at rest, cheapest look first.
-fn what_is_not(host: &Host, own: &mut Option<Child>) -> Result<Option<String>, Trouble> {
-    if let Some(child) = own {
+fn what_is_not(host: &Host, own: &mut [Child]) -> Result<Option<String>, Trouble> {
+    for child in own {
         let ended = child.try_wait().map_err(Trouble::run("what the user started"))?;
         if ended.is_none() {
             return Ok(Some("what the user started still runs".to_owned()));
@@ -56,6 +56,9 @@ fn what_is_not(host: &Host, own: &mut Option<Child>) -> Result<Option<String>, T
     if let Some(open) = facts::open_switches(host)?.first() {
         return Ok(Some(format!("switch {open} is not over and told")));
     }
+    if let Some(healing) = facts::open_healing(host)? {
+        return Ok(Some(format!("healing {healing} is not told")));
+    }
     if let Some(why) = agent_trouble(host)? {
         return Ok(Some(why));
     }
@@ -63,7 +66,7 @@ fn what_is_not(host: &Host, own: &mut Option<Child>) -> Result<Option<String>, T
         return Ok(Some("there is no watchdog".to_owned()));
     }
     let commands = host.dashboard.commands(HOST)?;
-    let is_open = |status: &str| ["queued", "acknowledged", "running"].contains(&status);
+    let is_open = |status: &str| invariants::OPEN.contains(&status);
     if let Some(open) = commands.iter().find(|command| is_open(&command.status)) {
         return Ok(Some(format!("command {} is {}", open.id, open.status)));
     }

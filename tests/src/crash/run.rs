@@ -61,7 +61,10 @@ pub fn run(cell: &Cell) -> Result<Outcome, Trouble> {
     let not_passed: Vec<CrashPoint> = host.armed();
     let mut facts = Facts::gather(&host, &watch, &commands)?;
     facts.plain_runs = plain_runs;
-    facts.a_wrapper_died = cell.points.iter().any(|point| is_a_wrappers(*point));
+    let a_wrapper_died = cell.points.iter().any(|point| is_a_wrappers(*point));
+    for accepted in &mut facts.accepted {
+        accepted.wrapper_may_have_died = a_wrapper_died;
+    }
     facts.restless = restless;
     drop(watch);
     let is_suspect = !not_passed.is_empty() || !invariants::violations(&facts).is_empty();
@@ -93,7 +96,7 @@ struct Play<'a> {
 impl Play<'_> {
     /// Switches until all points are passed, at most once for each. Says how often, and what did not come to rest.
     fn to_its_end(&mut self) -> Result<(usize, Option<String>), Trouble> {
-        let at_rest = rest::wait_for(self.host, &mut None, REST_LIMIT)?;
+        let at_rest = rest::wait_for(self.host, &mut [], REST_LIMIT)?;
         if let Some(why) = at_rest {
             return Err(Trouble::Said(format!("the scene cannot begin: {why}")));
         }
@@ -197,33 +200,33 @@ impl Play<'_> {
         ))
     }
 
-    /// Asks for the switch; gives the process that the user has started, where there is one.
-    fn begin(&mut self) -> Result<Option<Child>, Trouble> {
+    /// Asks for the switch; gives the processes that the user has started.
+    fn begin(&mut self) -> Result<Vec<Child>, Trouble> {
         match self.cell.starter {
             Starter::Dashboard => {
                 self.commands.push(self.host.dashboard.command(HOST, "switch")?);
-                Ok(None)
+                Ok(Vec::new())
             }
             Starter::User => {
                 let child = self.host.spawn_as_user("nixfleet-switch", &["--flake", "."])?;
-                Ok(Some(child))
+                Ok(vec![child])
             }
             Starter::Plain => {
                 let child = self.host.spawn_as_user("home-manager", &["switch"])?;
                 self.plain_runs.push(child.id());
-                Ok(Some(child))
+                Ok(vec![child])
             }
             Starter::Hand => {
                 self.host.mac.launchctl(&["bootout", &self.host.agent_target()])?;
-                Ok(None)
+                Ok(Vec::new())
             }
         }
     }
 }
 
 /// A child that has ended is collected; one that has not is ended.
-fn end_of(own: Option<Child>) {
-    if let Some(mut child) = own {
+fn end_of(own: Vec<Child>) {
+    for mut child in own {
         let _ = child.kill();
         let _ = child.wait();
     }

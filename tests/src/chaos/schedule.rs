@@ -1,0 +1,250 @@
+//! What happens in a run: a pure function of its seed. Nothing that comes of a step changes the next one.
+
+use fastrand::Rng;
+use nixfleet_protocol::crash_point::CrashPoint;
+
+use super::step::{Act, Deed, HomeManager, LaunchdFault, NextAgent, Step, Timed, Who};
+
+/// Within this time everything in a step begins, in milliseconds: a switch takes about as long.
+const BEGINS_WITHIN_MS: u64 = 5_000;
+
+/// How long what has an end lasts, in milliseconds.
+const LASTS_MS: (u64, u64) = (200, 6_000);
+
+/// Steps, one after the other, without end.
+#[derive(Debug)]
+pub struct Schedule {
+    rng: Rng,
+    number: u32,
+}
+
+impl Schedule {
+    /// The schedule of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { rng: Rng::with_seed(seed), number: 0 }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        self.number += 1;
+        let rng = &mut self.rng;
+        let deed = deed(rng);
+        Some(Step {
+            number: self.number,
+            faults: faults(rng),
+            armed: armed(rng),
+            deed,
+            home_manager: home_manager(rng),
+            acts: acts(rng),
+        })
+    }
+}
+
+/// One of these, each as likely as its weight.
+fn pick<T: Copy>(rng: &mut Rng, weighted: &[(u32, T)], otherwise: T) -> T {
+    let total: u32 = weighted.iter().map(|(weight, _)| weight).sum();
+    let mut ticket = rng.u32(..total.max(1));
+    for (weight, what) in weighted {
+        match ticket.checked_sub(*weight) {
+            None => return *what,
+            Some(left) => ticket = left,
+        }
+    }
+    otherwise
+}
+
+fn deed(rng: &mut Rng) -> Deed {
+    let weighted = [
+        (6, Deed::Dashboard),
+        (1, Deed::DashboardTwice),
+        (4, Deed::User),
+        (2, Deed::UserAndDashboard),
+        (4, Deed::Plain),
+        (1, Deed::Restart),
+        (2, Deed::Nothing),
+    ];
+    pick(rng, &weighted, Deed::Nothing)
+}
+
+fn home_manager(rng: &mut Rng) -> HomeManager {
+    let releases = [(1, "24.11"), (2, "25.05"), (3, "25.11"), (2, "26.05"), (2, "master")];
+    let agents = [(2, NextAgent::Unchanged), (6, NextAgent::Changed), (1, NextAgent::CannotRun)];
+    let failures = [
+        (12, None),
+        (1, Some("build")),
+        (1, Some("before-bootout")),
+        (1, Some("after-bootout")),
+        (1, Some("after-bootstrap")),
+    ];
+    HomeManager {
+        release: pick(rng, &releases, "25.11"),
+        agent: pick(rng, &agents, NextAgent::Changed),
+        build_tenths: rng.u32(..20),
+        fails_at: pick(rng, &failures, None),
+    }
+}
+
+fn faults(rng: &mut Rng) -> Vec<LaunchdFault> {
+    let times = rng.u32(1..4);
+    let fault = pick(
+        rng,
+        &[
+            (10, None),
+            (3, Some(LaunchdFault::BootstrapFails(times))),
+            (2, Some(LaunchdFault::BootoutLies)),
+            (1, Some(LaunchdFault::BootoutSays36)),
+            (1, Some(LaunchdFault::BootoutHangs(times * 10))),
+            (1, Some(LaunchdFault::PrintIsMute(times))),
+            (1, Some(LaunchdFault::PrintIsGarbled(times))),
+            (1, Some(LaunchdFault::KickstartFails(times))),
+            (1, Some(LaunchdFault::DisabledAfterBootout)),
+            (1, Some(LaunchdFault::BootstrapIsKilled)),
+        ],
+        None,
+    );
+    fault.into_iter().collect()
+}
+
+fn armed(rng: &mut Rng) -> Vec<CrashPoint> {
+    let how_many = pick(rng, &[(12, 0), (6, 1), (2, 2)], 0);
+    (0..how_many)
+        .filter_map(|_| CrashPoint::ALL.get(rng.usize(..CrashPoint::ALL.len())).copied())
+        .collect()
+}
+
+fn acts(rng: &mut Rng) -> Vec<Timed> {
+    let how_many = pick(rng, &[(6, 0), (8, 1), (4, 2), (1, 3)], 0);
+    let mut acts: Vec<Timed> = (0..how_many).flat_map(|_| happening(rng)).collect();
+    acts.sort_by_key(|timed| timed.at_ms);
+    acts
+}
+
+/// One act, with its end where it has one.
+fn happening(rng: &mut Rng) -> Vec<Timed> {
+    let who = pick(
+        rng,
+        &[(3, Who::Agent), (3, Who::Wrapper), (3, Who::Watchdog), (2, Who::HomeManager)],
+        Who::Agent,
+    );
+    let lasts = rng.u64(LASTS_MS.0..LASTS_MS.1);
+    let act = pick(
+        rng,
+        &[
+            (10, Act::Kill(who)),
+            (4, Act::Stop(who)),
+            (3, Act::DashboardDown),
+            (2, Act::BootOutAgent),
+            (1, Act::BootOutWatchdog),
+            (1, Act::DisableAgent),
+            (2, Act::HoldBack(true)),
+            (1, Act::LowPower(true)),
+            (1, Act::LogOut),
+            (1, Act::Reboot),
+            (1, Act::Sleep(lasts)),
+            (2, Act::ReplaceAgent),
+            (1, Act::BreakAgent),
+            (1, Act::ChangeConfig),
+            (1, Act::BreakConfig),
+            (1, Act::TouchPlist),
+            (1, Act::TearPlist),
+            (1, Act::OpenPlist),
+            (1, Act::RemovePlist),
+        ],
+        Act::Kill(who),
+    );
+    let at_ms = rng.u64(..BEGINS_WITHIN_MS);
+    let begins = Timed { at_ms, act };
+    let ends = end_of(act).map(|act| Timed { at_ms: at_ms + lasts, act });
+    [Some(begins), ends].into_iter().flatten().collect()
+}
+
+/// How this ends, where it has to.
+const fn end_of(act: Act) -> Option<Act> {
+    match act {
+        Act::Stop(_) => Some(Act::Continue),
+        Act::DashboardDown => Some(Act::DashboardUp),
+        Act::HoldBack(true) => Some(Act::HoldBack(false)),
+        Act::LowPower(true) => Some(Act::LowPower(false)),
+        Act::LogOut => Some(Act::LogIn),
+        Act::BreakConfig => Some(Act::RepairConfig),
+        Act::Kill(_)
+        | Act::Continue
+        | Act::DashboardUp
+        | Act::BootOutAgent
+        | Act::BootOutWatchdog
+        | Act::DisableAgent
+        | Act::HoldBack(false)
+        | Act::LowPower(false)
+        | Act::LogIn
+        | Act::Reboot
+        | Act::Sleep(_)
+        | Act::ReplaceAgent
+        | Act::BreakAgent
+        | Act::ChangeConfig
+        | Act::RepairConfig
+        | Act::TouchPlist
+        | Act::TearPlist
+        | Act::OpenPlist
+        | Act::RemovePlist => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn first(seed: u64, steps: usize) -> Vec<Step> {
+        Schedule::new(seed).take(steps).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_steps_and_another_gives_others() {
+        assert_eq!(first(7, 300), first(7, 300));
+        assert_ne!(first(7, 20), first(8, 20));
+        // A longer run begins as the shorter one.
+        assert_eq!(first(7, 300).get(..20), first(7, 20).get(..20));
+    }
+
+    #[test]
+    fn everything_happens_sooner_or_later() {
+        let steps = first(1, 3_000);
+        let kind = |text: String| text.split(['(', ' ']).next().unwrap().to_owned();
+        let acts: HashSet<String> = steps
+            .iter()
+            .flat_map(|step| &step.acts)
+            .map(|timed| kind(format!("{:?}", timed.act)))
+            .collect();
+        assert_eq!(acts.len(), 23, "{acts:?}");
+        let faults: HashSet<String> = steps
+            .iter()
+            .flat_map(|step| &step.faults)
+            .map(|fault| kind(format!("{fault:?}")))
+            .collect();
+        assert_eq!(faults.len(), 9, "{faults:?}");
+        let deeds: HashSet<String> = steps.iter().map(|step| format!("{:?}", step.deed)).collect();
+        assert_eq!(deeds.len(), 7, "{deeds:?}");
+        let armed: HashSet<CrashPoint> =
+            steps.iter().flat_map(|step| step.armed.iter().copied()).collect();
+        assert_eq!(armed.len(), CrashPoint::ALL.len());
+    }
+
+    #[test]
+    fn what_has_an_end_ends_and_everything_is_in_order() {
+        for step in first(3, 1_000) {
+            let times: Vec<u64> = step.acts.iter().map(|timed| timed.at_ms).collect();
+            assert!(times.is_sorted(), "{step}");
+            for timed in &step.acts {
+                assert!(timed.at_ms < BEGINS_WITHIN_MS + LASTS_MS.1, "{step}");
+                let has_end = end_of(timed.act).is_none_or(|end| {
+                    step.acts.iter().any(|other| other.act == end && other.at_ms > timed.at_ms)
+                });
+                assert!(has_end, "{step}");
+            }
+        }
+    }
+}
