@@ -11,6 +11,7 @@ use nixfleet_protocol::journal::records::{HealingCause, SwitchId};
 use crate::{
     ensure::JobKind,
     report::Reason,
+    selftest,
     settings::parse_duration,
     switch::{Options, Patience, child},
 };
@@ -102,9 +103,43 @@ pub(crate) enum Verb {
     /// Find what keeps this host from being well, and say what mends it
     #[command(after_help = DOCTOR_HELP)]
     Doctor(Output),
+    /// Prove against this Mac's launchd what NixFleet relies on, with throw-away jobs; takes a minute or two
+    Selftest(Selftest),
     /// Run a switch that the agent has accepted
     #[command(hide = true)]
     Run(Run),
+    /// Be the agent of a selftest
+    #[command(name = SELFTEST_AGENT, hide = true)]
+    SelftestAgent(selftest::AgentArguments),
+    /// Be a child of that agent
+    #[command(name = SELFTEST_CHILD, hide = true)]
+    SelftestChild(selftest::ChildArguments),
+    /// Be the home-manager of a selftest
+    #[command(name = SELFTEST_HOME_MANAGER, hide = true)]
+    SelftestHomeManager {
+        /// What the wrapper has passed on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// The hidden verb of the selftest's agent.
+pub(crate) const SELFTEST_AGENT: &str = "selftest-agent";
+
+/// The hidden verb of that agent's child.
+pub(crate) const SELFTEST_CHILD: &str = "selftest-child";
+
+/// The hidden verb of the selftest's home-manager.
+pub(crate) const SELFTEST_HOME_MANAGER: &str = "selftest-home-manager";
+
+/// `selftest`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Selftest {
+    /// Keep the folder, to look into
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// How to print.

@@ -33,7 +33,7 @@ pub(crate) const TIMED_OUT: u8 = 124;
 /// Added to the number of a signal.
 const SIGNALLED: u8 = 128;
 /// An ending that has no code of its own.
-const FAILURE: u8 = 1;
+pub(crate) const FAILURE: u8 = 1;
 
 /// The exit code of a switch that has a result, given whether the agent is as it should be.
 pub(crate) fn of_switch(result: &SwitchResult, agent_is_fine: bool) -> u8 {

@@ -9,6 +9,7 @@
 //! - [`install`]: wrapper and watchdog, put in place and taken away.
 //! - [`watchdog`]: the job that misses the agent when nobody else does.
 //! - [`report`]: `status`, `history`, `logs`.
+//! - [`selftest`]: what is relied on, proven on the user's own Mac.
 //! - [`gc_root`]: what must not be collected as garbage.
 //! - [`doctor`]: what keeps the host from being well.
 //! - [`exit`]: the exit codes.
@@ -22,6 +23,7 @@ mod gc_root;
 mod install;
 mod messages;
 mod report;
+mod selftest;
 mod settings;
 mod switch;
 mod watchdog;
@@ -88,6 +90,10 @@ enum Failure {
     SeveralSwitches(String),
     #[error("there has been no switch yet")]
     NoSwitchYet,
+    #[error("{verb} is for launchd, and the service manager here is {manager}")]
+    NotForThisServiceManager { verb: &'static str, manager: &'static str },
+    #[error("the selftest cannot begin")]
+    Selftest(#[from] selftest::Trouble),
     #[error("cannot install: {0}")]
     CannotInstall(String),
     #[error("the installation is not complete: {0}; run `nixfleet-switch install` again")]
@@ -99,7 +105,9 @@ enum Failure {
 impl Failure {
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::CannotInstall(_) => exit::CONFIGURATION,
+            Self::Settings(_) | Self::CannotInstall(_) | Self::NotForThisServiceManager { .. } => {
+                exit::CONFIGURATION
+            }
             Self::Busy(_) => exit::BUSY,
             Self::NoSuchSwitch(_)
             | Self::SeveralSwitches(_)
@@ -115,6 +123,7 @@ impl Failure {
             | Self::System { .. }
             | Self::ChildGone { .. }
             | Self::NotToBeStarted { .. }
+            | Self::Selftest(_)
             | Self::Installation(_)
             | Self::Output(_) => exit::STATE_DIR,
         }
@@ -123,7 +132,7 @@ impl Failure {
 
 /// The program: reads the command line, does what it says, answers with an exit code.
 pub fn main() -> ExitCode {
-    let task = match cli::parse(std::env::args_os().skip(1).collect()) {
+    let task = match cli::parse(selftest::as_called(std::env::args_os())) {
         Ok(task) => task,
         Err(answer) => return explain(&answer),
     };
@@ -172,6 +181,14 @@ fn perform(task: Task) -> Result<u8, Failure> {
         Task::Own(Verb::Watchdog) => watchdog::run(),
         Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
         Task::Own(Verb::Doctor(output)) => doctor::run(output.json),
+        Task::Own(Verb::Selftest(wish)) => {
+            selftest::run(&Settings::load()?, wish.keep, wish.output.json)
+        }
+        Task::Own(Verb::SelftestAgent(arguments)) => selftest::be_agent(&arguments),
+        Task::Own(Verb::SelftestChild(arguments)) => selftest::be_child(&arguments),
+        Task::Own(Verb::SelftestHomeManager { arguments }) => {
+            Ok(selftest::be_home_manager(&arguments))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::definition::Definition;
 use crate::messages::with_causes;
 
 /// The label is not registered.
-const NOT_LOADED: i32 = 113;
+pub(crate) const NOT_LOADED: i32 = 113;
 
 /// Answers that mean that the domain is not there.
 pub(crate) const NO_DOMAIN: [i32; 2] = [112, 125];
@@ -131,7 +131,7 @@ pub(crate) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
     }
 }
 
-fn read_job(text: &str) -> Job {
+pub(crate) fn read_job(text: &str) -> Job {
     // Every release shows at least these two of every job.
     let is_readable = value_of(text, "path").is_some() && value_of(text, "state").is_some();
     let state = value_of(text, "state").unwrap_or_default();
