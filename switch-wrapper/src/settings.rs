@@ -268,7 +268,7 @@ fn label(
 }
 
 /// The host's name, as the system has it.
-fn system_name() -> String {
+pub(crate) fn system_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

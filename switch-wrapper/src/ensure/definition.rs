@@ -15,6 +15,8 @@ pub(crate) enum OnDisk {
     Absent,
     /// It cannot be used.
     Bad(String),
+    /// It is another job's.
+    SomebodyElses(String),
     /// It is there.
     Good(Definition),
 }
@@ -120,7 +122,8 @@ pub(crate) fn read(path: &Path, label: &str) -> OnDisk {
         Err(error) => return bad(path, &error.to_string()),
     };
     if plist.label != label {
-        return bad(path, &format!("its label is {:?}, not {label:?}", plist.label));
+        let why = format!("its label is {:?}, not {label:?}", plist.label);
+        return OnDisk::SomebodyElses(unusable(path, &why));
     }
     let values = shown(plist.values());
     let arguments = if plist.arguments.is_empty() {
@@ -177,7 +180,11 @@ fn shown(values: [(&'static str, Option<String>); 5]) -> BTreeMap<&'static str, 
 }
 
 fn bad(path: &Path, why: &str) -> OnDisk {
-    OnDisk::Bad(format!("{} cannot be used: {why}", path.display()))
+    OnDisk::Bad(unusable(path, why))
+}
+
+fn unusable(path: &Path, why: &str) -> String {
+    format!("{} cannot be used: {why}", path.display())
 }
 
 fn domains(sessions: Option<&Sessions>) -> Domains {
@@ -260,12 +267,14 @@ mod tests {
         for (body, expected) in [
             (ARGUMENTS.to_owned(), "Label"),
             (LABEL.to_owned(), "neither Program"),
-            (format!("<key>Label</key><string>com.other</string>{ARGUMENTS}"), "com.other"),
             ("<key>".to_owned(), "cannot be used"),
         ] {
             let OnDisk::Bad(why) = check(&body) else { panic!("{body}") };
             assert!(why.contains(expected), "{why}");
         }
+        let other = format!("<key>Label</key><string>com.other</string>{ARGUMENTS}");
+        let OnDisk::SomebodyElses(why) = check(&other) else { panic!() };
+        assert!(why.contains("com.other"), "{why}");
         assert_eq!(read(Path::new("/nonexistent/x.plist"), "x"), OnDisk::Absent);
         assert!(matches!(read(Path::new("/tmp"), "x"), OnDisk::Bad(_)));
     }

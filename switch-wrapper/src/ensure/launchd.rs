@@ -118,7 +118,7 @@ impl Launchd<'_> {
     fn copy(&self) -> Option<Definition> {
         match definition::read(self.last_good.definition(), self.kind.label(self.settings)) {
             OnDisk::Good(definition) if self.can_go_back() => Some(definition),
-            OnDisk::Good(_) | OnDisk::Absent | OnDisk::Bad(_) => None,
+            OnDisk::Good(_) | OnDisk::Absent | OnDisk::Bad(_) | OnDisk::SomebodyElses(_) => None,
         }
     }
 
@@ -148,12 +148,18 @@ impl Launchd<'_> {
             }
             Step::TerminateStray(pid) => terminate_stray(pid, steps),
             Step::Kill(pid) => kill(pid, steps),
-            Step::Install => self.put_on_disk("install", steps, |plist| {
-                let source = self.in_generation();
-                let source = source.ok_or_else(|| io::Error::other("the generation has none"))?;
-                last_good::put_in_place(plist, &fs::read(source)?)?;
-                Ok("the definition of home-manager's generation")
-            }),
+            Step::Install => {
+                self.put_on_disk("install", steps, |plist| match self.in_generation() {
+                    Some(source) => {
+                        last_good::put_in_place(plist, &fs::read(source)?)?;
+                        Ok("the definition of home-manager's generation")
+                    }
+                    None => {
+                        self.last_good.restore_to(plist)?;
+                        Ok("the last definition that worked")
+                    }
+                })
+            }
             Step::Restore => self.put_on_disk("restore", steps, |plist| {
                 self.last_good.restore_to(plist)?;
                 Ok("the last definition that worked")

@@ -96,7 +96,8 @@ pub(super) enum Step {
     TerminateStray(u32),
     /// Kill the job's process.
     Kill(u32),
-    /// Put the definition of home-manager's generation on disk.
+    /// Put a definition on disk where there is none that can be used: that of home-manager's generation, or the last that
+    /// worked.
     Install,
     /// Put what worked last back on disk.
     Restore,
@@ -116,7 +117,9 @@ pub(super) fn next(
         OnDisk::Absent => {
             without_definition(observation, "its definition is not on disk", memory, now)
         }
-        OnDisk::Bad(why) => without_definition(observation, why, memory, now),
+        OnDisk::Bad(why) | OnDisk::SomebodyElses(why) => {
+            without_definition(observation, why, memory, now)
+        }
         OnDisk::Good(definition) => with_definition(observation, definition, memory, limits, now),
     };
     decision.or_at_the_limit(now, limits.total, || give_up(observation, memory, limits))
@@ -172,8 +175,8 @@ fn runs_unseen(program: &ProgramView, kind: JobKind, why: &str, memory: &Memory)
     Decision::end(verdict_of(program, memory), explanation)
 }
 
-/// A job that is loaded needs no file, launchd has its definition. For one that is not, the file is put in place; where
-/// that cannot be done, the copy will do.
+/// There is no definition on disk that can be used. One is put there where there is a source for it; a job that is loaded
+/// goes on without, for launchd has its definition; else the copy is loaded from where it is.
 fn without_definition(
     observation: &Observation,
     why: &str,
@@ -186,12 +189,25 @@ fn without_definition(
         JobView::Loaded(job) => Some((domain, job)),
         JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) | JobView::NoTool(_) => None,
     });
+    if has_source(observation) && memory.installing == Placing::Untried {
+        return Decision::Do(Step::Install);
+    }
     match (loaded, unanswered) {
         (Some((domain, job)), _) => {
             loaded_without_definition(domain, job, observation, why, memory, now)
         }
         (None, Some((_, view))) => not_answered(view, observation, memory, now),
         (None, None) => not_loaded_without_definition(observation, why, memory, now),
+    }
+}
+
+/// What is torn gives way to what home-manager wants there, or to what worked last. What is missing was meant to go, unless
+/// home-manager's generation has it. What is somebody else's stays.
+fn has_source(observation: &Observation) -> bool {
+    match observation.on_disk {
+        OnDisk::Absent => observation.is_in_generation,
+        OnDisk::Bad(_) => observation.is_in_generation || observation.copy.is_some(),
+        OnDisk::SomebodyElses(_) | OnDisk::Good(_) => false,
     }
 }
 
@@ -228,16 +244,10 @@ fn not_loaded_without_definition(
     memory: &Memory,
     now: Duration,
 ) -> Decision {
-    if observation.is_in_generation && memory.installing == Placing::Untried {
-        return Decision::Do(Step::Install);
-    }
     let is_meant_to_be = observation.is_in_generation || observation.on_disk != OnDisk::Absent;
     if !is_meant_to_be {
         let why = format!("no {} is installed here", observation.kind.noun());
         return Decision::end(AgentVerdict::NotInstalled, why);
-    }
-    if can_restore(observation, memory) {
-        return Decision::Do(Step::Restore);
     }
     let Some(copy) = &observation.copy else {
         return Decision::end(AgentVerdict::NotBack, why);

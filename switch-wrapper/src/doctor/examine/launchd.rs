@@ -84,7 +84,7 @@ fn session(host: &Host, launchd: &Launchd) -> Option<Finding> {
 fn domains(launchd: &Launchd) -> Domains {
     match &launchd.plist.on_disk {
         OnDisk::Good(definition) => definition.domains,
-        OnDisk::Absent | OnDisk::Bad(_) => Domains::Gui,
+        OnDisk::Absent | OnDisk::Bad(_) | OnDisk::SomebodyElses(_) => Domains::Gui,
     }
 }
 

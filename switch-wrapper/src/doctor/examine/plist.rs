@@ -16,7 +16,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 pub(super) fn examine(host: &Host, plist: &Plist) -> Vec<Finding> {
     let content = match &plist.on_disk {
         OnDisk::Absent => return vec![absent(host)],
-        OnDisk::Bad(why) => Some(unusable(host, why)),
+        OnDisk::Bad(why) | OnDisk::SomebodyElses(why) => Some(unusable(host, why)),
         OnDisk::Good(_) => None,
     };
     let file = plist.file.as_ref();

@@ -148,7 +148,7 @@ fn plist(path: &Path, label: &str) -> Plist {
     Plist {
         missing: match &on_disk {
             OnDisk::Good(definition) => missing(&definition.arguments),
-            OnDisk::Absent | OnDisk::Bad(_) => Vec::new(),
+            OnDisk::Absent | OnDisk::Bad(_) | OnDisk::SomebodyElses(_) => Vec::new(),
         },
         file: fs::symlink_metadata(path).ok().map(|metadata| entry(path, &metadata)),
         folder: fs::metadata(folder).ok().map(|metadata| entry(folder, &metadata)),

@@ -420,7 +420,14 @@ fn a_file_that_is_no_definition_gives_way_at_once() {
         on_disk: OnDisk::Bad("it is no plist".to_owned()),
         ..failing(job(None))
     };
-    assert_eq!(first_step(&torn), Decision::Do(Step::Restore));
+    let torn = Observation { copy: Some(definition(Domains::Gui)), ..torn };
+    assert_eq!(first_step(&torn), Decision::Do(Step::Install));
+    // What is somebody else's is not touched.
+    let other = Observation { on_disk: OnDisk::SomebodyElses("it".to_owned()), ..torn.clone() };
+    assert_eq!(first_step(&other), Decision::Do(Step::Enable(Domain::Gui)));
+    // Under a job that is loaded too, and then it is judged as any other.
+    let loaded_torn = Observation { gui: loaded(Some(7)), program: Some(agent(7)), ..torn.clone() };
+    assert_eq!(first_step(&loaded_torn), Decision::Do(Step::Install));
     // One that was taken away was meant to go.
     let uninstalled = Observation { on_disk: OnDisk::Absent, ..torn };
     assert_end(&first_step(&uninstalled), AgentVerdict::NotInstalled);

@@ -32,7 +32,7 @@ use super::super::{
     Trouble,
     scene::{self, Scene},
 };
-use crate::{cli::SELFTEST_CHILD, settings::host_name};
+use crate::{cli::SELFTEST_CHILD, settings::system_name};
 
 /// How long one that is slow takes to end: longer than the second that home-manager waits between bootout and bootstrap,
 /// shorter than launchd's exit timeout of five.
@@ -169,7 +169,7 @@ fn switch_if_asked(scene: &Scene, directory: &StateDir) -> Result<(), Trouble> {
         argv,
         cwd: scene.home(),
         requested_at: Timestamp::now(),
-        host: host_name(),
+        host: system_name(),
     })?;
     let wrapper = scene.wrapper();
     Command::new(&wrapper)
