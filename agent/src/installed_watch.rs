@@ -49,10 +49,7 @@ struct Stamp {
 
 impl InstalledWatch {
     pub(crate) fn new(program: &RunningProgram, origin: Origin) -> Self {
-        let mut program = program.clone();
-        if let Some(target) = program.invoked_as.as_deref().and_then(target_of) {
-            program.exe = target;
-        }
+        let program = program.clone();
         Self { program, origin, seen: None, difference: None, number: 0 }
     }
 

@@ -1,7 +1,7 @@
 //! Being the one agent: `agent.lock`, and `agent.json`, by which others know that this agent is up.
 
 use std::{
-    env, io,
+    io,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -9,6 +9,7 @@ use std::{
 use jiff::Timestamp;
 use nixfleet_protocol::{
     digest,
+    installed::{self, Invocation},
     journal::{
         atomic::{self, WriteError},
         lock::{Lock, LockError},
@@ -106,9 +107,8 @@ pub(crate) struct AgentRecord {
 impl AgentRecord {
     /// Writes down that this agent is up.
     pub(crate) fn write(directory: &StateDir, settings: &Settings) -> Result<Self, RecordError> {
-        let exe = env::current_exe()
-            .and_then(|path| path.canonicalize())
-            .map_err(RecordError::Executable)?;
+        let Invocation { exe, invoked_as } =
+            installed::invocation().map_err(RecordError::Executable)?;
         let definition_path = settings.definition.clone();
         let record = RunningProgram {
             format: FORMAT,
@@ -116,7 +116,7 @@ impl AgentRecord {
             started_at: Timestamp::now(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             exe,
-            invoked_as: invoked_as(),
+            invoked_as,
             config_path: settings.config_path.clone(),
             config_digest: settings.config_digest.clone(),
             definition_digest: definition_path.as_deref().and_then(digest::of_file),
@@ -157,9 +157,4 @@ impl AgentRecord {
         self.record.last_heartbeat_at = Some(Timestamp::now());
         atomic::replace_lazily(&self.path, &self.record)
     }
-}
-
-/// The name under which this program was started, if it says which file that is.
-fn invoked_as() -> Option<PathBuf> {
-    env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute())
 }

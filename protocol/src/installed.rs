@@ -3,7 +3,9 @@
 //! Agent and wrapper both ask: the agent to hand over to its successor, the wrapper to end one that does not.
 
 use std::{
-    fmt,
+    env, fmt,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -41,6 +43,32 @@ pub fn stable_wrapper(home: &Path) -> PathBuf {
 /// Where the definition of a launchd job is on disk, for the user with this home.
 pub fn launch_agent(home: &Path, label: &str) -> PathBuf {
     home.join(format!("Library/LaunchAgents/{label}.plist"))
+}
+
+/// What was started: this program, or the script around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// The file, with all links resolved.
+    pub exe: PathBuf,
+    /// The absolute path under which it was started, links kept; nothing if the name does not say which file that is.
+    pub invoked_as: Option<PathBuf>,
+}
+
+/// How this process was started. Where the path leads to a script, that script is what is installed: it starts this program
+/// under its own name (as nixpkgs' `makeWrapper` does).
+pub fn invocation() -> io::Result<Invocation> {
+    let own = env::current_exe().and_then(|path| path.canonicalize())?;
+    let invoked_as = env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
+    let target = invoked_as.as_ref().and_then(|path| path.canonicalize().ok());
+    let script = target.filter(|target| is_script(target));
+    Ok(Invocation { exe: script.unwrap_or(own), invoked_as })
+}
+
+/// execve(2): a file that begins so is run by the interpreter that it names.
+fn is_script(path: &Path) -> bool {
+    let mut beginning = [0; 2];
+    File::open(path).is_ok_and(|mut file| file.read_exact(&mut beginning).is_ok())
+        && beginning == *b"#!"
 }
 
 /// What of a running program is not what is installed.
@@ -97,6 +125,18 @@ mod tests {
 
     use super::*;
     use crate::{journal::records::FORMAT, process::ProcessIdentity};
+
+    #[test]
+    fn a_script_is_told_from_a_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for (content, expected) in [("#!/bin/sh\n", true), ("\u{7f}ELF", false), ("#", false)] {
+            fs::write(&path, content).unwrap();
+            assert_eq!(is_script(&path), expected, "{content:?}");
+        }
+        assert!(!is_script(&directory.path().join("nothing")));
+        assert!(invocation().unwrap().exe.is_absolute());
+    }
 
     #[test]
     fn what_has_changed_since_is_named() {

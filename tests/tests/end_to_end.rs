@@ -306,6 +306,32 @@ fn a_definition_that_cannot_run_gives_way_to_the_last_that_worked() {
 }
 
 #[test]
+fn an_agent_is_not_given_up_for_a_config_with_which_none_comes_up() {
+    let (scene, agent) = Scene::ready();
+    let config = scene.mac.folder.path("config.toml");
+    let good = fs::read_to_string(&config).unwrap();
+    let wrong = good.replace("interval = 1\n", "interval = 0\n");
+    assert_ne!(good, wrong);
+    scene.mac.folder.write("config.toml", &wrong).unwrap();
+    let ensured =
+        scene.mac.folder.user_command("nixfleet-switch").arg("ensure-agent").output().unwrap();
+    let said = String::from_utf8_lossy(&ensured.stdout);
+    assert!(ensured.status.success() && said.contains("goes on with the config"), "{ensured:?}");
+    assert!(said.contains("interval"), "{said}");
+    assert_eq!(scene.mac.agent().unwrap().unwrap().process, agent.process);
+
+    scene
+        .mac
+        .folder
+        .write("config.toml", &good.replace("interval = 1\n", "interval = 2\n"))
+        .unwrap();
+    let ensured = scene.mac.folder.user_command("nixfleet-switch").arg("ensure-agent").status();
+    assert!(ensured.unwrap().success());
+    scene.assert_back(&agent);
+    scene.end();
+}
+
+#[test]
 fn a_home_manager_that_is_killed_is_a_failure_by_signal() {
     let (scene, _agent) = Scene::ready();
     scene.mac.folder.scenario("BUILD_SECONDS=30").unwrap();

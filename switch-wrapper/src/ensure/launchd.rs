@@ -37,6 +37,7 @@ pub(super) fn drive(
     let launchd = Launchd {
         settings,
         kind: task.kind,
+        keeps_what_runs: task.keeps_what_runs,
         uid: rustix::process::geteuid().as_raw(),
         last_good: LastGood::new(directory),
     };
@@ -76,6 +77,8 @@ const fn crash_point_after(step: Step) -> CrashPoint {
 struct Launchd<'a> {
     settings: &'a Settings,
     kind: JobKind,
+    /// What runs stays, whatever is installed by now.
+    keeps_what_runs: bool,
     uid: u32,
     last_good: LastGood,
 }
@@ -94,7 +97,8 @@ impl Launchd<'_> {
             copy: if is_good { None } else { self.copy() },
             on_disk,
             // Last: a program that was seen after its job cannot be one from before.
-            program: program::look(self.settings, self.kind, since),
+            program: program::look(self.settings, self.kind, since)
+                .map(|program| program.kept_if(self.keeps_what_runs)),
         }
     }
 
@@ -148,18 +152,15 @@ impl Launchd<'_> {
             }
             Step::TerminateStray(pid) => terminate_stray(pid, steps),
             Step::Kill(pid) => kill(pid, steps),
-            Step::Install => {
-                self.put_on_disk("install", steps, |plist| match self.in_generation() {
-                    Some(source) => {
-                        last_good::put_in_place(plist, &fs::read(source)?)?;
-                        Ok("the definition of home-manager's generation")
-                    }
-                    None => {
-                        self.last_good.restore_to(plist)?;
-                        Ok("the last definition that worked")
-                    }
-                })
-            }
+            Step::Install => self.put_on_disk("install", steps, |plist| {
+                if let Some(source) = self.in_generation() {
+                    last_good::put_in_place(plist, &fs::read(source)?)?;
+                    Ok("the definition of home-manager's generation")
+                } else {
+                    self.last_good.restore_to(plist)?;
+                    Ok("the last definition that worked")
+                }
+            }),
             Step::Restore => self.put_on_disk("restore", steps, |plist| {
                 self.last_good.restore_to(plist)?;
                 Ok("the last definition that worked")

@@ -38,6 +38,9 @@ const UNCLEAR_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a process that was seen to react to nothing may take to end all the same.
 const STUCK_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a program must have been none of the job's before it counts as one that has outlived it.
+const OUTSIDE_FOR: Duration = Duration::from_secs(2);
+
 /// So many starts since it was loaded, the last of which has ended badly, are a record.
 const MANY_RUNS: u64 = 3;
 
@@ -148,19 +151,29 @@ fn not_answered(
     }
 }
 
-/// The job is registered, and no more can be read of it: nothing is taken out or put back for that.
+/// The job is registered, and no more can be read of it: the program's own record has to do. Nothing is put back for that.
 fn unreadable(
     domain: Domain,
     observation: &Observation,
     memory: &Memory,
     now: Duration,
 ) -> Decision {
-    match observation.program.as_ref().filter(|program| is_good(program)) {
-        Some(program) => {
+    let Some(program) = &observation.program else { return start(domain, memory, now) };
+    if program.age < SETTLED_AFTER {
+        return Decision::Wait(LOOK_AGAIN);
+    }
+    match program.difference {
+        Some(Difference::Definition) if memory.bootouts == 0 => Decision::Do(Step::Bootout(domain)),
+        Some(Difference::Executable | Difference::Config)
+            if memory.terminated.is_none_or(|(old, _)| old == program.pid()) =>
+        {
+            terminate(domain, program.pid(), memory, now)
+        }
+        Some(Difference::Definition) if memory.loaded_at.is_none() => Decision::Wait(LOOK_AGAIN),
+        Some(_) | None => {
             let why = "it does not show the job in a way that can be read";
             runs_unseen(program, observation.kind, why, memory)
         }
-        None => start(domain, memory, now),
     }
 }
 
@@ -354,7 +367,7 @@ fn judge(
     if restore_is_due(job, program, observation, memory, limits, now) {
         return Decision::Do(Step::Restore);
     }
-    if let Some(stray) = stray(job, observation) {
+    if let Some(stray) = stray(job, observation, memory, now) {
         return end_stray(stray, memory, now);
     }
     if memory.restoration == Restoration::OnDisk
@@ -386,9 +399,17 @@ fn judge(
 
 /// A program that was started as this job and is not the job's process any more: it has left the job's group, outlived it,
 /// and holds what the next one needs. One that somebody has started by hand is not ours to end.
-fn stray<'a>(job: &Job, observation: &'a Observation) -> Option<&'a ProgramView> {
-    let program = observation.program.as_ref();
-    program.filter(|program| !program.belongs_to(job.pid) && program.was_started_as_job)
+fn stray<'a>(
+    job: &Job,
+    observation: &'a Observation,
+    memory: &Memory,
+    now: Duration,
+) -> Option<&'a ProgramView> {
+    observation.program.as_ref().filter(|program| {
+        !program.belongs_to(job.pid)
+            && program.was_started_as_job
+            && memory.is_outside(program.pid(), now)
+    })
 }
 
 fn end_stray(stray: &ProgramView, memory: &Memory, now: Duration) -> Decision {

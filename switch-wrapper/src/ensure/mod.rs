@@ -106,6 +106,14 @@ impl Conclusion {
     fn new(verdict: AgentVerdict, explanation: impl Into<String>) -> Self {
         Self { verdict, explanation: explanation.into() }
     }
+
+    /// The same of an agent that was kept as it is.
+    fn with_old_config(self, flaw: &str) -> Self {
+        let Self { verdict, explanation } = self;
+        let kept =
+            "it goes on with the config that it has, for with the new one none would come up";
+        Self { verdict, explanation: format!("{explanation}; {kept}: {flaw}") }
+    }
 }
 
 /// What is to be looked after, and what is known of it.
@@ -119,17 +127,25 @@ pub(crate) struct Wish {
     pub(crate) missed_for: Duration,
     /// The job's process was seen to react to nothing.
     pub(crate) is_stuck: bool,
+    /// The agent has asked to be changed over, and has checked the config with which the next one is to come up.
+    pub(crate) is_handed_over: bool,
 }
 
 impl Wish {
     /// A job, when somebody asks for it.
     pub(crate) const fn of(kind: JobKind) -> Self {
-        Self { kind, switch: None, missed_for: Duration::ZERO, is_stuck: false }
+        Self {
+            kind,
+            switch: None,
+            missed_for: Duration::ZERO,
+            is_stuck: false,
+            is_handed_over: false,
+        }
     }
 
     /// The agent's job after a switch.
     pub(crate) const fn after_switch(id: SwitchId) -> Self {
-        Self { kind: JobKind::Agent, switch: Some(id), missed_for: Duration::ZERO, is_stuck: false }
+        Self { switch: Some(id), ..Self::of(JobKind::Agent) }
     }
 }
 
@@ -142,6 +158,8 @@ struct Task {
     since: Timestamp,
     /// The process that reacts to nothing.
     stuck: Option<u32>,
+    /// What runs stays, whatever is installed by now.
+    keeps_what_runs: bool,
 }
 
 /// How long things may take. The host must not be dark for a minute.
@@ -215,15 +233,21 @@ fn conclude(settings: &Settings, wish: &Wish, steps: &mut Steps) -> Conclusion {
         }
     };
     crash_point::reached(CrashPoint::EnsureLocked);
+    let flaw = if wish.is_handed_over { None } else { program::config_flaw(settings, wish.kind) };
     let task = Task {
         kind: wish.kind,
         limits: Limits::after(wish.missed_for),
         since: wish.switch.and_then(|id| began(&directory, id)).unwrap_or_else(Timestamp::now),
         stuck: stuck(settings, wish),
+        keeps_what_runs: flaw.is_some(),
     };
     // Waiting for somebody else's look-after takes nothing from this one's time.
     *steps = Steps::begin(task.limits.total);
-    drive(settings, &directory, &task, steps)
+    let conclusion = drive(settings, &directory, &task, steps);
+    match flaw {
+        Some(flaw) => conclusion.with_old_config(&steps::shortened(&flaw)),
+        None => conclusion,
+    }
 }
 
 /// When the switch began: an agent that came up later was brought back since.

@@ -1,9 +1,13 @@
 //! A program's own record: the proof that it is up, and whether it still is what is installed.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
+    digest, external,
     installed::{self, Difference},
     journal::records::RunningProgram,
 };
@@ -11,6 +15,9 @@ use rustix::process::Pid;
 
 use super::job::JobKind;
 use crate::settings::Settings;
+
+/// How long an agent may take to check its config.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// A program that is up: its process lives and has written itself down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +47,12 @@ impl ProgramView {
         matches!(self.difference, Some(Difference::Executable | Difference::Config))
     }
 
+    /// The same, or as one that is what is installed.
+    pub(super) fn kept_if(self, is_kept: bool) -> Self {
+        let difference = self.difference.filter(|_| !is_kept);
+        Self { difference, ..self }
+    }
+
     /// Whether it belongs to a job with this main process.
     pub(super) fn belongs_to(&self, job: Option<u32>) -> bool {
         job.is_some() && (job == Some(self.pid()) || job == self.group)
@@ -66,4 +79,24 @@ fn group_of(pid: u32) -> Option<u32> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let group = rustix::process::getpgid(pid).ok()?;
     u32::try_from(group.as_raw_nonzero().get()).ok()
+}
+
+/// Why the agent that is installed by now would not come up with the config that is: nothing if the config is the one with
+/// which it runs, or if it would. The agent itself is asked.
+pub(super) fn config_flaw(settings: &Settings, kind: JobKind) -> Option<String> {
+    let record = kind.record(settings).filter(|_| kind == JobKind::Agent)?;
+    let path = record.config_path.as_ref()?;
+    let digest = digest::of_file(path)?;
+    if Some(&digest) == record.config_digest.as_ref() || !record.process.is_alive().ok()? {
+        return None;
+    }
+    let installed = record.invoked_as.as_ref().and_then(|path| path.canonicalize().ok());
+    let mut command = Command::new(installed.unwrap_or(record.exe));
+    command.args(["check-config", "--config"]).arg(path).stdin(Stdio::null());
+    match external::run(&mut command, CHECK_LIMIT) {
+        Ok(ended) if ended.exit_code == Some(0) => None,
+        Ok(ended) => Some(format!("{}{}", ended.stderr, ended.stdout)),
+        // One that cannot be asked is no reason to keep another.
+        Err(_unanswered) => None,
+    }
 }

@@ -33,7 +33,8 @@ pub(super) fn drive(
     loop {
         let unit = look_at_unit(settings, unit_name, steps);
         // Last: a program that was seen after its unit cannot be one from before.
-        let program = program::look(settings, task.kind, task.since);
+        let program = program::look(settings, task.kind, task.since)
+            .map(|program| program.kept_if(task.keeps_what_runs));
         let observation = Observation { kind: task.kind, unit, program };
         let now = steps.elapsed();
         memory.saw(&observation, now);

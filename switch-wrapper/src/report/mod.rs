@@ -154,6 +154,7 @@ pub(crate) fn ensure(
                     switch: None,
                     missed_for: missed_for.unwrap_or_default(),
                     is_stuck: cause == HealingCause::AgentStuck,
+                    is_handed_over: cause == HealingCause::AgentOutdated,
                 },
             );
             record_healing(&journal, &settings.host, cause, missed_for, &reload)?;

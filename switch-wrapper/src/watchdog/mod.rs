@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use nixfleet_protocol::{
     crash_point::{self, CrashPoint},
     digest, external,
-    installed::{self, Difference},
+    installed::{self, Difference, Invocation},
     journal::{
         atomic,
         lock::{Lock, LockError},
@@ -50,7 +50,7 @@ const HEALING_LIMIT: Duration = Duration::from_secs(130);
 
 /// Watches until it is ended.
 pub(crate) fn run() -> Result<u8, Failure> {
-    let mut settings = Settings::load()?;
+    let mut settings = settings_once_they_make_sense();
     let directory = StateDir::prepare(&settings.state_dir)?;
     let _lock = wait_for_lock(&directory)?;
     let mut record = record(&settings)?;
@@ -85,6 +85,23 @@ pub(crate) fn run() -> Result<u8, Failure> {
     }
 }
 
+/// A config that makes no sense is mended one day. Ending meanwhile would only have launchd start the watchdog ever more
+/// seldom.
+fn settings_once_they_make_sense() -> Settings {
+    let mut is_said = false;
+    loop {
+        match Settings::load() {
+            Ok(settings) => return settings,
+            Err(error) if is_said => drop(error),
+            Err(error) => {
+                is_said = true;
+                warn(&format!("waiting for settings that make sense: {}", with_causes(&error)));
+            }
+        }
+        thread::sleep(TICK);
+    }
+}
+
 /// Waits until no other watchdog runs. The same job may be loaded in two domains; the second one is a spare.
 fn wait_for_lock(directory: &StateDir) -> Result<Lock, Failure> {
     loop {
@@ -98,7 +115,7 @@ fn wait_for_lock(directory: &StateDir) -> Result<Lock, Failure> {
 
 fn record(settings: &Settings) -> Result<RunningProgram, Failure> {
     let system = |source| Failure::System { action: "find out which program this is", source };
-    let exe = env::current_exe().and_then(|path| path.canonicalize()).map_err(system)?;
+    let Invocation { exe, invoked_as } = installed::invocation().map_err(system)?;
     let definition = settings.watchdog_plist.clone();
     Ok(RunningProgram {
         format: FORMAT,
@@ -106,7 +123,7 @@ fn record(settings: &Settings) -> Result<RunningProgram, Failure> {
         started_at: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         exe,
-        invoked_as: invoked_as(),
+        invoked_as,
         config_digest: digest_of_config(settings),
         config_path: settings.config_path.clone(),
         definition_digest: digest::of_file(&definition),
@@ -118,10 +135,6 @@ fn record(settings: &Settings) -> Result<RunningProgram, Failure> {
 
 fn digest_of_config(settings: &Settings) -> Option<String> {
     settings.config_path.as_deref().and_then(digest::of_file)
-}
-
-fn invoked_as() -> Option<PathBuf> {
-    env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// Goes on as the program that is installed by now, under the same pid: launchd has no part in it. If that fails, this
@@ -152,10 +165,9 @@ fn heal(cause: HealingCause, missed_for: Duration) -> Healed {
 }
 
 fn ensure_agent(cause: HealingCause, missed_for: Duration) -> Result<AgentVerdict, String> {
-    let program = match invoked_as() {
-        Some(path) => path,
-        None => env::current_exe().map_err(|error| error.to_string())?,
-    };
+    let Invocation { exe, invoked_as } =
+        installed::invocation().map_err(|error| error.to_string())?;
+    let program = invoked_as.unwrap_or(exe);
     let mut command = Command::new(program);
     command
         .args([JobKind::Agent.verb(), "--json", "--cause", cause.as_str(), "--missed-for-ms"])

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{BACKOFF, Observation, Step};
-use crate::ensure::launchctl::{Job, JobView, NO_DOMAIN};
+use super::{BACKOFF, OUTSIDE_FOR, Observation, Step};
+use crate::ensure::{
+    launchctl::{Job, JobView, NO_DOMAIN},
+    program::ProgramView,
+};
 
 /// What was done so far.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,9 @@ pub(in crate::ensure) struct Memory {
     pub(super) last_kick: Option<Duration>,
     pub(super) terminated: Option<(u32, Duration)>,
     pub(super) killed: Option<u32>,
+    /// A program that is not the job's process, and since when it is seen so. The job was looked at a moment earlier: one
+    /// that has just been started looks like that too.
+    outside: Option<(u32, Duration)>,
     pub(super) stray: Option<(u32, Duration)>,
     /// A process that reacts to nothing: it is to be ended whatever it looks like.
     stuck: Option<u32>,
@@ -88,6 +94,7 @@ impl Memory {
                 None
             }
         });
+        self.saw_program(observation, job, now);
         let Some(job) = job else {
             let is_gone = views.iter().all(|view| !view.is_unanswered());
             if is_gone && self.taken == Taken::Loaded {
@@ -102,6 +109,22 @@ impl Memory {
             self.job_pid_since = now;
         }
         self.leaving_since = if job.is_leaving { self.leaving_since.or(Some(now)) } else { None };
+    }
+
+    fn saw_program(&mut self, observation: &Observation, job: Option<&Job>, now: Duration) {
+        let program = observation.program.as_ref();
+        let outside = program.filter(|program| !program.belongs_to(job.and_then(|job| job.pid)));
+        let pid = outside.map(ProgramView::pid);
+        self.outside = match (pid, self.outside) {
+            (Some(pid), Some((known, since))) if known == pid => Some((pid, since)),
+            (Some(pid), _) => Some((pid, now)),
+            (None, _) => None,
+        };
+    }
+
+    /// Whether this program has not been the job's process for long enough to be sure of it.
+    pub(super) fn is_outside(&self, pid: u32, now: Duration) -> bool {
+        self.outside.is_some_and(|(known, since)| known == pid && now >= since + OUTSIDE_FOR)
     }
 
     /// Takes note of a step and of what came of it: its exit code, `None` for one that hung.

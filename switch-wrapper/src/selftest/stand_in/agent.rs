@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use nixfleet_protocol::{
     digest,
+    installed::{self, Invocation},
     journal::{
         atomic,
         lock::Lock,
@@ -134,7 +135,7 @@ fn may_end(on_term: OnTerm, scene: &Scene, process: &ProcessIdentity) -> Result<
 }
 
 fn record(scene: &Scene, process: ProcessIdentity) -> Result<RunningProgram, Trouble> {
-    let exe = env::current_exe().and_then(|path| path.canonicalize()).map_err(Trouble::Own)?;
+    let Invocation { exe, invoked_as } = installed::invocation().map_err(Trouble::Own)?;
     let definition = scene.agent_plist();
     Ok(RunningProgram {
         format: FORMAT,
@@ -142,7 +143,7 @@ fn record(scene: &Scene, process: ProcessIdentity) -> Result<RunningProgram, Tro
         started_at: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         exe,
-        invoked_as: env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute()),
+        invoked_as,
         config_path: None,
         config_digest: None,
         definition_digest: digest::of_file(&definition),
