@@ -21,10 +21,10 @@ use nixfleet_tests::{
 };
 
 /// How many cells run side by side. Cells wait most of the time: see docs/fault-matrix.md for what was measured.
-const JOBS: usize = 32;
+const JOBS: usize = 48;
 
 /// How many cells without a fault run side by side: what they measure is speed.
-const QUIET_JOBS: usize = 12;
+const QUIET_JOBS: usize = 16;
 
 /// Runs every cell of the fault matrix and says what came of it.
 ///

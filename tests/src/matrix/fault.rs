@@ -26,6 +26,7 @@ pub struct Fault {
 
 /// One form of a fault.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Variant {
     /// Its name, which with the fault's and the axes' names the cell.
     pub name: &'static str,
@@ -45,6 +46,8 @@ pub struct Variant {
     pub expected: Expected,
     /// Whether the old agent may go on, since the new one cannot run.
     pub old_may_stay: bool,
+    /// Whether its cells take long, so that they are best begun first.
+    pub is_slow: bool,
     /// How long all must stay as it should be.
     pub look_on: Duration,
     /// Whether only root can do this to a machine.
@@ -252,6 +255,7 @@ impl Variant {
             during: Vec::new(),
             expected: Expected::Back,
             old_may_stay: false,
+            is_slow: false,
             look_on: LOOK_ON,
             needs_root: false,
         }
@@ -351,6 +355,12 @@ impl Variant {
     #[must_use]
     pub fn old_may_stay(self) -> Self {
         Self { old_may_stay: true, ..self }
+    }
+
+    /// Its cells take a minute and more even if all goes well.
+    #[must_use]
+    pub fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
     }
 
     /// Looked at for longer.

@@ -284,7 +284,8 @@ fn kill_group(leader: u32) {
     }
 }
 
-fn group_of(pid: u32) -> Option<u32> {
+/// The process group of a process that lives.
+pub(super) fn group_of(pid: u32) -> Option<u32> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     u32::try_from(getpgid(pid).ok()?.as_raw_nonzero().get()).ok()
 }

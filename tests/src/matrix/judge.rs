@@ -17,6 +17,8 @@ const FRESH: i64 = 5_000;
 pub struct Verdict {
     /// An agent is up, and the dashboard hears it.
     pub back: bool,
+    /// It is the job's. One that was started by hand, or outlived its job, is heard, but nobody starts it again.
+    pub supervised: bool,
     /// From the end of an agent to the first heartbeat of the next, in seconds; the longest, 0 if none ended.
     pub dark_s: f64,
     /// The longest time without a heartbeat, in seconds, whatever the reason.
@@ -95,6 +97,7 @@ pub fn judge(seen: &Observation) -> Verdict {
     let naming = seen.unhelpable;
     Verdict {
         back,
+        supervised: seen.is_supervised,
         dark_s: seconds(dark::darkest(seen)),
         silent_s: seconds(dark::longest_silence(seen)),
         result,
@@ -195,6 +198,7 @@ pub(super) mod tests {
                 ..Run::begun(10)
             }],
             command: Some(Command { id: "c".to_owned(), status: "succeeded".to_owned() }),
+            is_supervised: true,
             locks_are_free: true,
             ..Observation::default()
         }

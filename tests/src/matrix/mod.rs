@@ -8,7 +8,8 @@
 //!
 //! Doing:
 //!
-//! - `scene`: the machine of one cell; `inject`: what is done to it; `watch`, `naming`: what is seen of it.
+//! - `scene`: the machine of one cell; `inject`: what is done to it; `watch`, `stock`,
+//!   `naming`: what is seen of it.
 //! - [`run`]: one cell; `ending`: its end; [`pool`]: many cells side by side.
 
 pub mod axes;
@@ -25,5 +26,6 @@ pub mod pool;
 pub mod report;
 pub mod run;
 pub mod scene;
+mod stock;
 pub mod truth;
 mod watch;

@@ -31,6 +31,8 @@ pub struct Observation {
     pub wrapper_was_killed: bool,
     /// Where no program can help: what that is, and how soon it was said.
     pub unhelpable: Option<Naming>,
+    /// The agent that runs is the job's: launchd starts the next one.
+    pub is_supervised: bool,
     /// What of the agent that runs is not what is installed, where that is not as it should be.
     pub outdated: Option<String>,
     /// The locks are free.

@@ -25,8 +25,10 @@ pub fn run(
     shared: &Shared,
     mut tell: impl FnMut(&Cell, &Outcome),
 ) -> Vec<(Cell, Outcome)> {
-    let waiting: VecDeque<Numbered> = cells.into_iter().enumerate().collect();
-    let waiting = Mutex::new(waiting);
+    let mut waiting: Vec<Numbered> = cells.into_iter().enumerate().collect();
+    // Those that take long are begun first, or the end is spent waiting for them.
+    waiting.sort_by_key(|(_, cell)| !cell.variant.is_slow);
+    let waiting = Mutex::new(VecDeque::from(waiting));
     let (sender, ended) = mpsc::channel();
     let mut all = Vec::new();
     thread::scope(|scope| {

@@ -6,10 +6,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nixfleet_protocol::{
-    installed,
-    journal::lock::{self, LockState},
-};
 
 use super::{
     axes::Initiator,
@@ -18,8 +14,9 @@ use super::{
     fault::{Act, Actor, Expected, Trigger, Victim, When},
     judge::{Verdict, judge},
     naming::NamingWatch,
-    observation::{Command, Observation, Request, Told},
+    observation::Observation,
     scene::{Scene, Shared},
+    stock,
     truth::{self, Run},
     watch::Watch,
 };
@@ -191,7 +188,7 @@ impl Player {
             }
             // Only looked at now and then: it reads the journal.
             (None, Some(command)) => {
-                is_due(&mut self.last_stock, TAKE_STOCK_EVERY) && has_result(scene, command)?
+                is_due(&mut self.last_stock, TAKE_STOCK_EVERY) && stock::has_result(scene, command)?
             }
             (None, None) => true,
         };
@@ -266,9 +263,9 @@ impl Player {
         if is_due(&mut self.last_stock, TAKE_STOCK_EVERY) {
             self.is_in_order = self.watch.is_heard_since(self.last_disturbance.1)
                 && are_over(scene)?
-                && outdated(scene)?.is_none()
+                && stock::outdated(scene)?.is_none()
                 && truth::untruths(&self.observe(scene)?).is_empty()
-                && locks_are_free(scene)?;
+                && stock::locks_are_free(scene)?;
         }
         if !self.is_in_order {
             self.good_since = None;
@@ -288,15 +285,16 @@ impl Player {
             agents: self.watch.agents(scene)?,
             heartbeats: self.watch.heartbeats(),
             excused: scene.excused.clone(),
-            requests: requests(scene)?,
-            told: told(scene)?,
+            requests: stock::requests(scene)?,
+            told: stock::told(scene)?,
             runs,
             plain_runs: own + helpers.count(),
-            command: command(scene)?,
+            command: stock::command(scene)?,
             wrapper_was_killed: scene.cell.variant.kills_the_wrapper(),
             unhelpable: self.naming.as_ref().map(NamingWatch::naming),
-            outdated: outdated(scene)?,
-            locks_are_free: locks_are_free(scene)?,
+            is_supervised: stock::is_supervised(scene)?,
+            outdated: stock::outdated(scene)?,
+            locks_are_free: stock::locks_are_free(scene)?,
             left: Vec::new(),
         })
     }
@@ -331,16 +329,6 @@ fn is_old(scene: &Scene, age: Duration) -> bool {
     written.ok().and_then(|written| written.elapsed().ok()).is_some_and(|passed| passed >= age)
 }
 
-fn has_result(scene: &Scene, command: &str) -> Result<bool, Trouble> {
-    let journal = scene.mac.folder.journal()?;
-    let ids = journal.switch_ids().map_err(|error| Trouble::Said(error.to_string()))?;
-    Ok(ids.into_iter().any(|id| {
-        let entry = journal.entry(id);
-        let asked = entry.request.present().and_then(|request| request.command_id);
-        asked.is_some_and(|asked| asked.to_string() == command) && entry.result.present().is_some()
-    }))
-}
-
 /// Whether all that were made to act have ended, but an agent, which is not meant to.
 fn are_over(scene: &mut Scene) -> Result<bool, Trouble> {
     for (actor, child) in &mut scene.helpers {
@@ -350,58 +338,6 @@ fn are_over(scene: &mut Scene) -> Result<bool, Trouble> {
         }
     }
     Ok(true)
-}
-
-/// What of the agent that lives is not what is installed.
-fn outdated(scene: &Scene) -> Result<Option<String>, Trouble> {
-    if scene.cell.variant.old_may_stay {
-        return Ok(None);
-    }
-    let difference = scene.agent()?.and_then(|agent| installed::difference(&agent));
-    Ok(difference.map(|difference| difference.to_string()))
-}
-
-fn locks_are_free(scene: &Scene) -> Result<bool, Trouble> {
-    let journal = scene.mac.folder.journal()?;
-    let directory = journal.directory();
-    for path in [directory.switch_lock(), directory.ensure_lock()] {
-        let state = lock::look(&path).map_err(|error| Trouble::Said(error.to_string()))?;
-        if matches!(state, LockState::Held(_)) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn requests(scene: &Scene) -> Result<Vec<Request>, Trouble> {
-    let journal = scene.mac.folder.journal()?;
-    let ids = journal.switch_ids().map_err(|error| Trouble::Said(error.to_string()))?;
-    let entries = ids.into_iter().map(|id| journal.entry(id));
-    Ok(entries
-        .filter_map(|entry| {
-            let request = entry.request.present()?;
-            Some(Request {
-                id: request.id.to_string(),
-                command: request.command_id.map(|id| id.to_string()),
-                child: entry.started.present().map(|started| started.child.pid),
-            })
-        })
-        .collect())
-}
-
-fn told(scene: &Scene) -> Result<Vec<Told>, Trouble> {
-    let switches = scene.operator.switches(scene.host())?;
-    Ok(switches
-        .into_iter()
-        .map(|told| Told { id: told.id, command: told.command_id, result: told.result })
-        .collect())
-}
-
-fn command(scene: &Scene) -> Result<Option<Command>, Trouble> {
-    let Some(id) = &scene.command else { return Ok(None) };
-    let commands = scene.operator.commands(scene.host())?;
-    let status = commands.into_iter().find(|known| known.id == *id).map(|known| known.status);
-    Ok(Some(Command { id: id.clone(), status: status.unwrap_or_else(|| "lost".to_owned()) }))
 }
 
 impl super::fault::Variant {

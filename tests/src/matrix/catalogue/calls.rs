@@ -17,7 +17,12 @@ pub(super) fn f2() -> Fault {
         "F2",
         "bootstrap fails with 5 a number of times, with the label absent",
         "hermes#95758, headroom#1289",
-        vec![fails("once", 1), fails("3-times", 3), fails("8-times", 8), fails("12-times", 12)],
+        vec![
+            fails("once", 1),
+            fails("3-times", 3),
+            fails("8-times", 8),
+            fails("12-times", 12).slow(),
+        ],
     )
 }
 
@@ -84,8 +89,11 @@ pub(super) fn f11() -> Fault {
             Variant::new("print-15s-three-times").calls([hanging(VerbName::Print, 15.0).times(3)]),
             Variant::new("enable-for-ever")
                 .calls([failing, hanging(VerbName::Enable, 300.0).times(1)]),
-            Variant::new("bootout-never-returns")
-                .calls([hanging_after(VerbName::Bootout, 90.0).times(1)]),
+            Variant::new("bootout-never-returns").slow().calls([hanging_after(
+                VerbName::Bootout,
+                90.0,
+            )
+            .times(1)]),
             Variant::new("killed-before-booting-out").calls([CallFault {
                 kill_self: Some(SIGKILL),
                 ..on(VerbName::Bootout).code(0).times(1)
@@ -115,7 +123,7 @@ pub(super) fn f20() -> Fault {
     let prints = |name, disguise| {
         let odd = CallFault { disguise: Some(disguise), ..on(VerbName::Print) };
         // So that the agent has to be brought back by somebody who reads this.
-        Variant::new(name).calls([odd, on(VerbName::Bootstrap).code(5).times(2)])
+        Variant::new(name).slow().calls([odd, on(VerbName::Bootstrap).code(5).times(2)])
     };
     fault(
         "F20",

@@ -14,7 +14,7 @@ const CRASH_LOOP: Duration = Duration::from_secs(14);
 /// The program or its log file is missing.
 pub(super) fn f12() -> Fault {
     let becomes = |name, program| {
-        Variant::new(name).old_may_stay().at(When::Step("profile"), Act::Agent(program))
+        Variant::new(name).slow().old_may_stay().at(When::Step("profile"), Act::Agent(program))
     };
     fault(
         "F12",
@@ -22,9 +22,10 @@ pub(super) fn f12() -> Fault {
         "nix-darwin#1709, HM#7198",
         vec![
             Variant::new("definition-without-program")
+                .slow()
                 .old_may_stay()
                 .plist(NewPlist::WithoutProgram),
-            Variant::new("log-cannot-be-opened").old_may_stay().plist(NewPlist::WithoutLog),
+            Variant::new("log-cannot-be-opened").slow().old_may_stay().plist(NewPlist::WithoutLog),
             becomes("program-missing", AgentProgram::Missing),
             becomes("program-appears-15s-later", AgentProgram::Missing).later(
                 When::SwitchEnded,
@@ -40,6 +41,7 @@ pub(super) fn f14() -> Fault {
     let becomes = |name, program| {
         Variant::new(name)
             .old_may_stay()
+            .slow()
             .at(When::Step("profile"), Act::Agent(program))
             .look_on(CRASH_LOOP)
     };
@@ -49,6 +51,7 @@ pub(super) fn f14() -> Fault {
         "HM restoreAgent, iphone-use#28",
         vec![
             Variant::new("definition-with-crashing-program")
+                .slow()
                 .old_may_stay()
                 .plist(NewPlist::WithCrashingProgram)
                 .look_on(CRASH_LOOP),
@@ -76,6 +79,7 @@ pub(super) fn f15() -> Fault {
             damaged("torn", PlistAct::Tear),
             Variant::new("folder-closed").first(Act::Plist(PlistAct::CloseFolder)).needs_root(),
             Variant::new("disk-full")
+                .slow()
                 .small_disk()
                 .line(BUILDING)
                 .at(When::Step("build"), Act::FillDisk)

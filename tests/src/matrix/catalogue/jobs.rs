@@ -23,7 +23,7 @@ pub(super) fn f1() -> Fault {
             lingers("ends-after-20s", "20"),
             lingers("ends-after-300s", "300"),
             lingers("ends-after-20s-and-may", "20").keys(&allowed(30)),
-            lingers("ends-after-300s-and-may", "300").keys(&allowed(600)),
+            lingers("ends-after-300s-and-may", "300").slow().keys(&allowed(600)),
             Variant::new("ignores-term").launched(&["--deaf"]),
             at_place("stopped", Place::Build, Act::Freeze(vec![Victim::Agent])),
         ],
@@ -86,7 +86,7 @@ pub(super) fn f16() -> Fault {
             after_bootout("kickstart-k-between", Actor::Kickstart),
             after_all("kickstart-k-afterwards", Actor::Kickstart),
             after_all("bootout-afterwards", Actor::Bootout),
-            at_place("second-agent-by-hand", Place::Build, Act::Start(Actor::Agent)),
+            at_place("second-agent-by-hand", Place::Build, Act::Start(Actor::Agent)).slow(),
         ],
     )
 }
@@ -99,9 +99,9 @@ pub(super) fn f18() -> Fault {
         "something of the old agent lives on and holds its lock",
         "idx 57817695081",
         vec![
-            launched("agent-in-a-session-of-its-own", &["--detached"]),
+            launched("agent-in-a-session-of-its-own", &["--detached"]).slow(),
             launched("child-holds-the-lock-20s", &["--leave-lock", "20"]),
-            launched("child-holds-the-lock", &["--leave-lock", "3600"]),
+            launched("child-holds-the-lock", &["--leave-lock", "3600"]).slow(),
             launched("child-ignores-term", &["--stubborn-child", "3600"]),
         ],
     )

@@ -84,7 +84,7 @@ fn at_crash_point(point: CrashPoint) -> Variant {
         | CrashPoint::EnsureLocked
         | CrashPoint::AgentReported
         | CrashPoint::AgentReportMarked => plain.only(&Initiator::WRAPPED),
-        CrashPoint::WrapperRequested => plain.only(&[Initiator::User]),
+        CrashPoint::WrapperRequested => plain.slow().only(&[Initiator::User]),
         CrashPoint::WrapperUp
         | CrashPoint::AgentCommandCame
         | CrashPoint::AgentCommandTaken
@@ -98,7 +98,7 @@ fn at_crash_point(point: CrashPoint) -> Variant {
             .only(&Initiator::WRAPPED)
             .plist(NewPlist::Same)
             .at(When::Step("profile"), Act::Agent(AgentProgram::Copy)),
-        CrashPoint::EnsureRestored => plain.plist(NewPlist::WithoutProgram),
+        CrashPoint::EnsureRestored => plain.slow().old_may_stay().plist(NewPlist::WithoutProgram),
         CrashPoint::WatchdogFirstLook | CrashPoint::WatchdogActing | CrashPoint::WatchdogActed => {
             // Somebody takes the agent out, and nobody but the watchdog is there to see it.
             plain.only(&[Initiator::Plain]).at(When::SwitchEnded, Act::Start(Actor::Bootout))

@@ -83,7 +83,7 @@ pub(super) fn f13() -> Fault {
     let policy = |verdict| Control::Policy { label: LABEL.to_owned(), verdict };
     let login_item = |on| Control::LoginItem { label: LABEL.to_owned(), on };
     let blocked = |name, control, rescue| {
-        Variant::new(name).first_happens(control).unhelpable(Unhelpable::Blocked, rescue)
+        Variant::new(name).slow().first_happens(control).unhelpable(Unhelpable::Blocked, rescue)
     };
     fault(
         "F13",
