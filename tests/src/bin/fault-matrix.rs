@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -19,9 +20,13 @@ use nixfleet_tests::{
     },
     stage::{Trouble, dashboard::Dashboard, programs::Programs},
 };
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 
 /// How many cells run side by side. Cells wait most of the time: see docs/fault-matrix.md for what was measured.
-const JOBS: usize = 48;
+const JOBS: usize = 24;
 
 /// How many cells without a fault run side by side: what they measure is speed.
 const QUIET_JOBS: usize = 16;
@@ -101,6 +106,7 @@ fn play(cells: Vec<Cell>, line: &CommandLine) -> Result<Report, Trouble> {
         url: dashboard.url().to_owned(),
         other_agent: other_agent(&programs.agent(), place.path())?,
         evidence: line.evidence.clone(),
+        stopping: stopped_by_signals()?,
     };
     let began = Instant::now();
     let total = cells.len();
@@ -115,6 +121,18 @@ fn play(cells: Vec<Cell>, line: &CommandLine) -> Result<Report, Trouble> {
     let mut all = pool::run(quiet, 0, line.jobs.min(QUIET_JOBS), &shared, &mut tell);
     all.extend(pool::run(others, first_other, line.jobs, &shared, &mut tell));
     Ok(Report::of(all, began.elapsed()))
+}
+
+/// Set as soon as a signal asks for an early end: then the cells are ended in order, and leave nothing. A second signal
+/// ends this at once.
+fn stopped_by_signals() -> Result<Arc<AtomicBool>, Trouble> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))
+            .and_then(|_id| flag::register(signal, Arc::clone(&stopping)))
+            .map_err(Trouble::run("a handler of signals"))?;
+    }
+    Ok(stopping)
 }
 
 /// The same agent as another file.

@@ -12,6 +12,9 @@ use super::{
     scene::Shared,
 };
 
+/// Why a cell was not begun, or not played to its end.
+pub(super) const STOPPED: &str = "somebody has asked for an early end";
+
 /// A cell with its place in the list.
 type Numbered = (usize, Cell);
 
@@ -36,7 +39,11 @@ pub fn run(
             let (sender, waiting) = (sender.clone(), &waiting);
             scope.spawn(move || {
                 while let Some((number, cell)) = next(waiting) {
-                    let outcome = run::run(&cell, first_number + number, shared);
+                    let outcome = if shared.is_stopping() {
+                        Outcome::NotRun(STOPPED.to_owned())
+                    } else {
+                        run::run(&cell, first_number + number, shared)
+                    };
                     // The receiver outlives this thread.
                     let _ = sender.send((number, cell, outcome));
                 }

@@ -15,6 +15,7 @@ use super::{
     judge::{Verdict, judge},
     naming::NamingWatch,
     observation::Observation,
+    pool::STOPPED,
     scene::{Scene, Shared},
     stock,
     truth::{self, Run},
@@ -35,6 +36,9 @@ const A_MOMENT: Duration = Duration::from_millis(500);
 /// Time between two looks while something is to be done at a moment, and otherwise.
 const LOOK_CLOSELY: Duration = Duration::from_millis(5);
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the dashboard may be too busy to answer in the end.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Time between two looks at journal and dashboard.
 const TAKE_STOCK_EVERY: Duration = Duration::from_millis(400);
@@ -83,8 +87,12 @@ fn play(cell: &Cell, number: usize, shared: &Shared) -> Result<Played, Trouble> 
     }
     player.began = now();
     scene.ask()?;
-    player.play(&mut scene)?;
-    let mut seen = player.observe(&scene)?;
+    player.play(&mut scene, shared)?;
+    if shared.is_stopping() {
+        end(scene);
+        return Ok(Played::DidNotHappen(STOPPED.to_owned()));
+    }
+    let mut seen = player.last_look(&scene)?;
     let missed = player.what_did_not_happen(&scene);
     if let Some(place) = &shared.evidence {
         let verdict = judge(&seen);
@@ -145,9 +153,9 @@ impl Player {
         })
     }
 
-    fn play(&mut self, scene: &mut Scene) -> Result<(), Trouble> {
+    fn play(&mut self, scene: &mut Scene, shared: &Shared) -> Result<(), Trouble> {
         let deadline = Instant::now() + LONGEST_CELL;
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && !shared.is_stopping() {
             self.watch.look(scene)?;
             self.see_whether_it_is_over(scene)?;
             self.fire(scene)?;
@@ -264,7 +272,8 @@ impl Player {
             self.is_in_order = self.watch.is_heard_since(self.last_disturbance.1)
                 && are_over(scene)?
                 && stock::outdated(scene)?.is_none()
-                && truth::untruths(&self.observe(scene)?).is_empty()
+                // A dashboard that is too busy to answer is asked again.
+                && self.observe(scene).is_ok_and(|seen| truth::untruths(&seen).is_empty())
                 && stock::locks_are_free(scene)?;
         }
         if !self.is_in_order {
@@ -273,6 +282,19 @@ impl Player {
         }
         let since = *self.good_since.get_or_insert_with(Instant::now);
         Ok(since.elapsed() >= scene.cell.variant.look_on)
+    }
+
+    /// The look that counts; a dashboard that is too busy to answer is asked again.
+    fn last_look(&self, scene: &Scene) -> Result<Observation, Trouble> {
+        let deadline = Instant::now() + ANSWERED_WITHIN;
+        loop {
+            match self.observe(scene) {
+                Err(Trouble::Http(_) | Trouble::Said(_)) if Instant::now() < deadline => {
+                    thread::sleep(TAKE_STOCK_EVERY);
+                }
+                seen_or_failed => return seen_or_failed,
+            }
+        }
     }
 
     fn observe(&self, scene: &Scene) -> Result<Observation, Trouble> {

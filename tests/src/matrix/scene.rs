@@ -5,6 +5,10 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -39,6 +43,15 @@ pub struct Shared {
     pub other_agent: PathBuf,
     /// Where what is known of a cell that is not good is kept.
     pub evidence: Option<PathBuf>,
+    /// Somebody has asked for an early end: cells are ended, and no other is begun.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// Whether somebody has asked for an early end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
 }
 
 /// The machine of one cell.
