@@ -35,9 +35,9 @@ struct CommandLine {
     /// Take no notice of SIGTERM
     #[arg(long)]
     deaf: bool,
-    /// Give the agent a session of its own, and end without it
+    /// End without the agent
     #[arg(long)]
-    detached: bool,
+    abandon: bool,
     /// Leave a child in a session of its own that holds the lock for so many seconds
     #[arg(long, value_name = "SECONDS", requires = "lock")]
     leave_lock: Option<f64>,
@@ -92,17 +92,11 @@ fn start_agent(line: &CommandLine) -> io::Result<Child> {
     let (program, arguments) = line.agent.split_first().ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "name the agent and its arguments after `--`")
     })?;
-    // A group of its own is enough to outlive the job: launchd ends the job's group and no other.
-    let mut command = Command::new(program);
-    command.args(arguments);
-    if line.detached {
-        command.process_group(0);
-    }
-    command.spawn()
+    Command::new(program).args(arguments).spawn()
 }
 
 fn told_to_end(line: &CommandLine, agent: &mut Child) -> io::Result<()> {
-    if line.detached {
+    if line.abandon {
         return Ok(());
     }
     if let Some(pid) = i32::try_from(agent.id()).ok().and_then(Pid::from_raw) {

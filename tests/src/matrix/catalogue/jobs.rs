@@ -8,6 +8,9 @@ use crate::{
     matrix::fault::{Act, Actor, Fault, NewPlist, Variant, Victim, When},
 };
 
+/// launchd leaves the rest of the job's process group alone when the main process has ended (launchd.plist(5)).
+const ABANDON: &str = "<key>AbandonProcessGroup</key><true/>";
+
 /// A job that takes its time to end, or does not.
 pub(super) fn f1() -> Fault {
     let lingers = |name, seconds| Variant::new(name).launched(&["--linger", seconds]);
@@ -99,7 +102,7 @@ pub(super) fn f18() -> Fault {
         "something of the old agent lives on and holds its lock",
         "idx 57817695081",
         vec![
-            launched("agent-in-a-session-of-its-own", &["--detached"]).slow(),
+            launched("agent-outlives-its-launcher", &["--abandon"]).keys(ABANDON),
             launched("child-holds-the-lock-20s", &["--leave-lock", "20"]),
             launched("child-holds-the-lock", &["--leave-lock", "3600"]).slow(),
             launched("child-ignores-term", &["--stubborn-child", "3600"]),
