@@ -1,7 +1,5 @@
 //! One seed of the randomised run. `cargo chaos` runs others, for as long as you like.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
-
 use nixfleet_tests::chaos::run::{self, Until};
 
 /// A seed whose first steps have something of everything.

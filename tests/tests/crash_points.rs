@@ -1,7 +1,5 @@
 //! `kill -9` at named crash points: every point once, and a handful of pairs. `cargo crash-points` plays the rest.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
-
 use nixfleet_tests::crash::{
     cell,
     report::{CellReport, Report},

@@ -94,13 +94,13 @@ fn summary(report: &Report) -> String {
         "seed {seed}: {steps} steps, {switches} switches, {home_manager_runs} runs of home-manager, \
          at most {worst_dark_seconds:.1} s dark"
     );
-    for left in &report.left {
-        text.push_str(&format!("\nleft behind: {left}"));
-    }
-    if let Some(kept) = &report.kept {
-        text.push_str(&format!(
-            "\nkept in {kept}; again with: cargo chaos --seed {seed} --steps {steps}"
-        ));
+    let left = report.left.iter().map(|left| format!("left behind: {left}"));
+    let kept = report.kept.iter().map(|kept| {
+        format!("kept in {kept}; again with: cargo chaos --seed {seed} --steps {steps}")
+    });
+    for line in left.chain(kept) {
+        text.push('\n');
+        text.push_str(&line);
     }
     text
 }

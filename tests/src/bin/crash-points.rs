@@ -17,6 +17,7 @@ const JOBS_FOR_EACH_PROCESSOR: usize = 5;
 
 /// Lets programs die at every named point, and looks whether everything is as it should be at the end.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct CommandLine {
     /// Every two points that can both be passed, instead of every point alone
     #[arg(long, conflicts_with = "sample")]

@@ -6,7 +6,7 @@ use nixfleet_protocol::crash_point::CrashPoint;
 use super::step::{Act, Deed, HomeManager, LaunchdFault, NextAgent, Step, Timed, Who};
 
 /// Within this time everything in a step begins, in milliseconds: a switch takes about as long.
-const BEGINS_WITHIN_MS: u64 = 5_000;
+const BEGINS_WITHIN_MS: u64 = 3_500;
 
 /// How long what has an end lasts, in milliseconds.
 const LASTS_MS: (u64, u64) = (200, 6_000);

@@ -1,6 +1,8 @@
 //! The host of a run, and doing to it what a step says.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Child};
+use std::{
+    collections::HashSet, fs, io, os::unix::fs::PermissionsExt as _, path::Path, process::Child,
+};
 
 use rustix::process::Signal;
 
@@ -31,10 +33,16 @@ pub struct World {
     pub files_were_broken: bool,
     stopped: Vec<u32>,
     good_config: String,
-    is_config_broken: bool,
-    is_agent_broken: bool,
-    is_dashboard_down: bool,
-    is_logged_out: bool,
+    away: HashSet<Away>,
+}
+
+/// What is not as it should be until somebody takes it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Away {
+    Config,
+    Agent,
+    Dashboard,
+    Session,
 }
 
 impl World {
@@ -54,10 +62,7 @@ impl World {
             files_were_broken: false,
             stopped: Vec::new(),
             good_config,
-            is_config_broken: false,
-            is_agent_broken: false,
-            is_dashboard_down: false,
-            is_logged_out: false,
+            away: HashSet::new(),
         };
         world.set_home_manager(&HomeManager {
             release: "25.11",
@@ -147,7 +152,7 @@ impl World {
             Act::Continue => self.continue_all(),
             Act::DashboardDown => {
                 self.host.dashboard.kill();
-                self.is_dashboard_down = true;
+                self.away.insert(Away::Dashboard);
             }
             Act::DashboardUp => self.dashboard_up()?,
             Act::BootOutAgent => return Ok(self.by_hand("bootout", &self.host.agent_target())),
@@ -158,13 +163,13 @@ impl World {
             Act::HoldBack(on) => launchd.control(Control::OnDemandCount(u32::from(on)))?,
             Act::LowPower(on) => launchd.control(Control::LowPower(on))?,
             Act::LogOut => {
-                self.is_logged_out = true;
+                self.away.insert(Away::Session);
                 launchd.control(Control::Logout)?;
             }
             Act::LogIn => self.log_in()?,
             Act::Reboot => {
                 self.stopped.clear();
-                self.is_logged_out = false;
+                self.away.remove(&Away::Session);
                 launchd.control(Control::Reboot(Session::GuiLogin))?;
             }
             Act::Sleep(milliseconds) => launchd.control(Control::SleepFor(milliseconds))?,
@@ -172,17 +177,27 @@ impl World {
             Act::BreakAgent => self.break_agent()?,
             Act::ChangeConfig => {
                 let number = self.host.next_number();
-                self.good_config.push_str(&format!("# change {number}\n"));
+                self.good_config = format!("{}# change {number}\n", self.good_config);
                 self.repair_config()?;
             }
             Act::BreakConfig => {
-                self.is_config_broken = true;
+                self.away.insert(Away::Config);
                 self.host.mac.folder.write("config.toml", "url = [\n")?;
             }
             Act::RepairConfig => self.repair_config()?,
-            Act::TouchPlist | Act::TearPlist | Act::OpenPlist | Act::RemovePlist => {
-                return Ok(self.to_plist(act));
+            Act::TouchPlist => return Ok(self.on_plist(|path| rewrite(path, |text| text))),
+            Act::TearPlist => {
+                let half = |mut text: Vec<u8>| {
+                    text.truncate(text.len() / 2);
+                    text
+                };
+                return Ok(self.on_plist(|path| rewrite(path, half)));
             }
+            Act::OpenPlist => {
+                let open = fs::Permissions::from_mode(0o666);
+                return Ok(self.on_plist(|path| fs::set_permissions(path, open)));
+            }
+            Act::RemovePlist => return Ok(self.on_plist(|path| fs::remove_file(path))),
         }
         Ok(String::new())
     }
@@ -199,10 +214,10 @@ impl World {
         }
         self.log_in()?;
         self.dashboard_up()?;
-        if self.is_config_broken {
+        if self.away.contains(&Away::Config) {
             self.repair_config()?;
         }
-        if self.is_agent_broken {
+        if self.away.contains(&Away::Agent) {
             self.replace_agent()?;
         }
         self.own.clear();
@@ -210,23 +225,23 @@ impl World {
     }
 
     fn log_in(&mut self) -> Result<(), Trouble> {
-        if self.is_logged_out {
-            self.is_logged_out = false;
+        if self.away.contains(&Away::Session) {
+            self.away.remove(&Away::Session);
             self.host.mac.launchd.control(Control::Login)?;
         }
         Ok(())
     }
 
     fn dashboard_up(&mut self) -> Result<(), Trouble> {
-        if self.is_dashboard_down {
+        if self.away.contains(&Away::Dashboard) {
             self.host.dashboard.go_up()?;
-            self.is_dashboard_down = false;
+            self.away.remove(&Away::Dashboard);
         }
         Ok(())
     }
 
     fn repair_config(&mut self) -> Result<(), Trouble> {
-        self.is_config_broken = false;
+        self.away.remove(&Away::Config);
         self.host.mac.folder.write("config.toml", &self.good_config).map(drop)
     }
 
@@ -288,7 +303,7 @@ impl World {
         if fs::hard_link(&agent, &copy).is_err() {
             fs::copy(&agent, &copy).map_err(Trouble::file("write", &copy))?;
         }
-        self.is_agent_broken = false;
+        self.away.remove(&Away::Agent);
         self.host.mac.folder.link("bin/nixfleet-agent", &copy)
     }
 
@@ -299,29 +314,19 @@ impl World {
         let path = folder.write(&name, "#!/bin/sh\nexit 3\n")?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
             .map_err(Trouble::file("open", &path))?;
-        self.is_agent_broken = true;
+        self.away.insert(Away::Agent);
         folder.link("bin/nixfleet-agent", &path)
     }
 
-    /// A plist that is not there, because somebody replaces it, is left alone.
-    fn to_plist(&mut self, act: Act) -> String {
-        let path = self.host.mac.installed_plist();
-        let done = match act {
-            Act::TouchPlist => rewrite(&path, |text| text),
-            Act::TearPlist => rewrite(&path, |mut text| {
-                text.truncate(text.len() / 2);
-                text
-            }),
-            Act::OpenPlist => fs::set_permissions(&path, fs::Permissions::from_mode(0o666)),
-            Act::RemovePlist => fs::remove_file(&path),
-            _not_about_the_plist => Ok(()),
-        };
+    /// Does something to the installed plist. One that is not there, because somebody replaces it, is left alone.
+    fn on_plist(&mut self, deed: impl FnOnce(&Path) -> io::Result<()>) -> String {
         self.files_were_broken = true;
+        let done = deed(&self.host.mac.installed_plist());
         done.err().map(|error| error.to_string()).unwrap_or_default()
     }
 }
 
-fn rewrite(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> std::io::Result<()> {
+fn rewrite(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> io::Result<()> {
     let text = change(fs::read(path)?);
     fs::remove_file(path)?;
     fs::write(path, text)

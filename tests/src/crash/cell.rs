@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use nixfleet_protocol::crash_point::CrashPoint::{self, *};
+use nixfleet_protocol::crash_point::CrashPoint::{
+    self, AgentAcknowledged, AgentCommandCame, AgentCommandTaken, AgentLocked, AgentReportMarked,
+    AgentReported, AgentUp, AgentWrapperStarted, EnsureBootedOut, EnsureBootstrapped,
+    EnsureEnabled, EnsureKickstarted, EnsureLocked, EnsureRestored, EnsureTerminated,
+    WatchdogActed, WatchdogActing, WatchdogFirstLook, WrapperChildEnded, WrapperChildSpawned,
+    WrapperEnsured, WrapperGateOpened, WrapperLocked, WrapperReloadWritten, WrapperRequested,
+    WrapperResultWritten, WrapperStarted, WrapperUp,
+};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,23 +205,25 @@ pub fn passed(starter: Starter, scene: Scene) -> Vec<CrashPoint> {
     points
 }
 
-/// The points at which a wrapper's death leaves the job to the watchdog, in a scene in which the job is out by then.
-const LEFT_TO_THE_WATCHDOG: [CrashPoint; 4] =
-    [WrapperGateOpened, WrapperChildEnded, WrapperResultWritten, EnsureLocked];
+/// The points at which a wrapper's death leaves the job to the watchdog, in a scene in which the job is out by then. A
+/// user's home-manager does not outlive its wrapper for long: it writes to it, and that is at an end.
+const fn is_left_to_the_watchdog(starter: Starter, point: CrashPoint) -> bool {
+    matches!(point, WrapperChildEnded | WrapperResultWritten | EnsureLocked)
+        || matches!((starter, point), (Starter::Dashboard, WrapperGateOpened))
+}
 
 /// Whether both points are passed, if only because of the deaths.
 pub fn both_passed(starter: Starter, scene: Scene, one: CrashPoint, other: CrashPoint) -> bool {
     let passed = passed(starter, scene);
-    let is_left = |point| LEFT_TO_THE_WATCHDOG.contains(&point);
-    let is_the_watchdogs = |point| WATCHDOG.contains(&point);
+    let is_because_of = |left: CrashPoint, watchdogs: CrashPoint| {
+        is_left_to_the_watchdog(starter, left)
+            && WATCHDOG.contains(&watchdogs)
+            && has_to_be_missed(starter, scene)
+    };
     match (passed.contains(&one), passed.contains(&other)) {
         (true, true) => one != other && !nobody_left(scene, one, other),
-        (true, false) => {
-            is_left(one) && is_the_watchdogs(other) && has_to_be_missed(starter, scene)
-        }
-        (false, true) => {
-            is_left(other) && is_the_watchdogs(one) && has_to_be_missed(starter, scene)
-        }
+        (true, false) => is_because_of(one, other),
+        (false, true) => is_because_of(other, one),
         (false, false) => false,
     }
 }
@@ -267,7 +276,7 @@ const SAMPLE_PAIRS: [(Starter, CrashPoint, CrashPoint); 7] = [
     (Starter::Dashboard, WrapperChildEnded, WatchdogActing),
     (Starter::Dashboard, WrapperStarted, AgentWrapperStarted),
     (Starter::Dashboard, AgentCommandCame, AgentCommandTaken),
-    (Starter::User, WrapperGateOpened, WatchdogFirstLook),
+    (Starter::User, WrapperChildEnded, WatchdogFirstLook),
     (Starter::User, EnsureEnabled, EnsureBootstrapped),
     (Starter::Plain, WatchdogActing, AgentUp),
     (Starter::Hand, WatchdogActed, EnsureLocked),
@@ -337,6 +346,8 @@ mod tests {
             (Dashboard, NotLoaded, WrapperGateOpened, WatchdogActing, true),
             (Dashboard, NotLoaded, WatchdogActing, WrapperGateOpened, true),
             (Dashboard, NotLoaded, WrapperLocked, WatchdogActing, false),
+            (User, NotLoaded, WrapperGateOpened, WatchdogActing, false),
+            (User, NotLoaded, WrapperChildEnded, WatchdogActing, true),
             (User, Replaced, AgentCommandCame, AgentUp, false),
             (User, CannotRun, EnsureLocked, WatchdogActed, true),
             (Plain, NotLoaded, WatchdogActing, AgentUp, true),

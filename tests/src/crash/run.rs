@@ -56,7 +56,7 @@ pub fn run(cell: &Cell) -> Result<Outcome, Trouble> {
     let host = Host::new()?;
     let watch = Watch::begin(&host)?;
     let mut play = Play { cell, host: &host, commands: Vec::new(), plain_runs: Vec::new() };
-    let (switches, restless) = play.to_its_end()?;
+    let (switches, restless) = play.until_all_are_passed()?;
     let Play { commands, plain_runs, .. } = play;
     let not_passed: Vec<CrashPoint> = host.armed();
     let mut facts = Facts::gather(&host, &watch, &commands)?;
@@ -95,7 +95,7 @@ struct Play<'a> {
 
 impl Play<'_> {
     /// Switches until all points are passed, at most once for each. Says how often, and what did not come to rest.
-    fn to_its_end(&mut self) -> Result<(usize, Option<String>), Trouble> {
+    fn until_all_are_passed(&mut self) -> Result<(usize, Option<String>), Trouble> {
         let at_rest = rest::wait_for(self.host, &mut [], REST_LIMIT)?;
         if let Some(why) = at_rest {
             return Err(Trouble::Said(format!("the scene cannot begin: {why}")));
