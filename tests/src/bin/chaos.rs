@@ -5,6 +5,7 @@ use std::{io, process::ExitCode, time::Duration};
 use clap::Parser;
 use nixfleet_tests::{
     chaos::{
+        named::{CASES, Case},
         run::{self, Report, StepReport, Until},
         schedule::Schedule,
     },
@@ -27,6 +28,9 @@ struct CommandLine {
     /// So many steps, however long they take
     #[arg(long, value_name = "N")]
     steps: Option<u32>,
+    /// A case that went wrong once, by a part of its name, instead of a seed
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["seed", "minutes", "steps"])]
+    case: Option<String>,
     /// Print the steps and do none
     #[arg(long)]
     list_only: bool,
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     // Below what a JSON number can hold.
     let seed = line.seed.unwrap_or_else(|| fastrand::u64(..1 << 48));
-    if line.list_only {
+    if line.list_only && line.case.is_none() {
         let steps = line.steps.unwrap_or(LISTED);
         for step in Schedule::new(seed).take(usize::try_from(steps).unwrap_or(usize::MAX)) {
             say(&mut io::stdout(), &step.to_string());
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            say(&mut io::stderr(), &format!("error: seed {seed}: {}", report::said(&error)));
+            say(&mut io::stderr(), &format!("error: {}", report::said(&error)));
             ExitCode::FAILURE
         }
     }
@@ -67,8 +71,17 @@ fn play(line: &CommandLine, seed: u64) -> Result<bool, Trouble> {
     let tell = |text: &str| {
         if line.json { say(&mut io::stderr(), text) } else { say(&mut io::stdout(), text) }
     };
-    tell(&format!("seed {seed}"));
-    let report = run::run(seed, until, |step| tell(&text_of(step)))?;
+    let report = if let Some(text) = &line.case {
+        let case = Case::find(text).ok_or_else(|| {
+            let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+            Trouble::Said(format!("there is no case {text:?}; there are:\n{}", names.join("\n")))
+        })?;
+        tell(case.name);
+        run::run_case(case, |step| tell(&text_of(step)))?
+    } else {
+        tell(&format!("seed {seed}"));
+        run::run(seed, until, |step| tell(&text_of(step)))?
+    };
     let text = if line.json {
         serde_json::to_string_pretty(&report).map_err(|error| Trouble::Said(error.to_string()))?
     } else {
@@ -89,16 +102,16 @@ fn text_of(step: &StepReport) -> String {
 }
 
 fn summary(report: &Report) -> String {
-    let Report { seed, steps, home_manager_runs, switches, worst_dark_seconds, .. } = report;
+    let Report { name, steps, home_manager_runs, switches, worst_dark_seconds, .. } = report;
     let mut text = format!(
-        "seed {seed}: {steps} steps, {switches} switches, {home_manager_runs} runs of home-manager, \
+        "{name}: {steps} steps, {switches} switches, {home_manager_runs} runs of home-manager, \
          at most {worst_dark_seconds:.1} s dark"
     );
     let left = report.left.iter().map(|left| format!("left behind: {left}"));
-    let kept = report.kept.iter().map(|kept| {
-        format!("kept in {kept}; again with: cargo chaos --seed {seed} --steps {steps}")
-    });
-    for line in left.chain(kept) {
+    let kept = report.kept.iter().map(|kept| format!("kept in {kept}"));
+    let again = name.strip_prefix("seed-").filter(|_| !report.good);
+    let again = again.map(|seed| format!("again with: cargo chaos --seed {seed} --steps {steps}"));
+    for line in left.chain(kept).chain(again) {
         text.push('\n');
         text.push_str(&line);
     }

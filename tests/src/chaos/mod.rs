@@ -5,9 +5,11 @@
 //! true again, by the same invariants as at every crash point.
 //!
 //! - [`ledger`]: what was seen in earlier steps and may be pruned by now.
+//! - [`named`]: steps that went wrong once.
 //! - [`run`]: the loop.
 
 pub mod ledger;
+pub mod named;
 pub mod run;
 pub mod schedule;
 pub mod step;

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ledger::Ledger, schedule::Schedule, step::Step, world::World};
+use super::{ledger::Ledger, named::Case, schedule::Schedule, step::Step, world::World};
 use crate::{
     crash::{
         facts::Facts,
@@ -50,8 +50,8 @@ pub struct StepReport {
 /// What came of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The seed.
-    pub seed: u64,
+    /// The seed, or the name of the case.
+    pub name: String,
     /// How many steps were done.
     pub steps: usize,
     /// How often home-manager ran.
@@ -71,14 +71,28 @@ pub struct Report {
 }
 
 /// Runs the schedule of a seed until it is over or something is wrong; `done` hears of each step.
-pub fn run(seed: u64, until: Until, mut done: impl FnMut(&StepReport)) -> Result<Report, Trouble> {
+pub fn run(seed: u64, until: Until, done: impl FnMut(&StepReport)) -> Result<Report, Trouble> {
+    run_steps(&format!("seed-{seed}"), Schedule::new(seed), until, done)
+}
+
+/// The same with the steps of a case.
+pub fn run_case(case: Case, done: impl FnMut(&StepReport)) -> Result<Report, Trouble> {
+    run_steps(&case.name.replace(' ', "-"), case.steps(), Until::Steps(u32::MAX), done)
+}
+
+fn run_steps(
+    name: &str,
+    steps: impl IntoIterator<Item = Step>,
+    until: Until,
+    mut done: impl FnMut(&StepReport),
+) -> Result<Report, Trouble> {
     let mut world = World::new()?;
     let mut ledger = Ledger::default();
     let mut excused = Vec::new();
     let mut history: Vec<StepReport> = Vec::new();
     let mut last = look(&world, &mut ledger, &[], None)?;
     let began = Instant::now();
-    for step in Schedule::new(seed) {
+    for step in steps {
         if is_over(until, began.elapsed(), step.number) {
             break;
         }
@@ -94,14 +108,13 @@ pub fn run(seed: u64, until: Until, mut done: impl FnMut(&StepReport)) -> Result
         world.clear_up()?;
     }
     let is_bad = !invariants::violations(&last).is_empty();
-    let kept =
-        if is_bad { Some(teardown::keep(&world.host, &format!("seed-{seed}"))?) } else { None };
+    let kept = if is_bad { Some(teardown::keep(&world.host, name)?) } else { None };
     world.clear_up()?;
     let World { host, watch, .. } = world;
     drop(watch);
     let left = teardown::end(host);
     Ok(Report {
-        seed,
+        name: name.to_owned(),
         steps: history.len(),
         home_manager_runs: last.runs.len(),
         switches: last.accepted.len(),
