@@ -18,7 +18,7 @@ use nixfleet_protocol::external::{self, Ended};
 use nixfleet_tests::stage::{not_run, processes, programs::Programs, wait};
 use serde::Deserialize;
 
-/// How long the self test may take. It says itself that it takes about a minute.
+/// How long the self test may take. It says itself that it takes a minute and a half, and never more than three.
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// How long `launchctl` and short questions to our own programs may take.
