@@ -45,11 +45,20 @@ pub(super) struct Care {
     outdated: Option<Wrong<InstalledState>>,
     /// The config of this state was said to be no good.
     said_unusable: Option<u64>,
-    /// Only the answer to a heartbeat is waited for; none is sent after it.
-    is_about_to_go: bool,
-    is_handing_over: bool,
+    leaving: Leaving,
     watchdog: Option<Wrong<()>>,
     is_mending_watchdog: bool,
+}
+
+/// How far this agent is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// It stays.
+    Not,
+    /// Only the answer to a heartbeat is waited for; none is sent after it.
+    AboutTo,
+    /// It has asked to be changed over.
+    HandingOver,
 }
 
 /// What is installed, as far as it is not what runs.
@@ -77,8 +86,7 @@ impl Care {
             activating_since: None,
             outdated: None,
             said_unusable: None,
-            is_about_to_go: false,
-            is_handing_over: false,
+            leaving: Leaving::Not,
             watchdog: None,
             is_mending_watchdog: false,
         }
@@ -151,7 +159,9 @@ impl State {
 
     pub(super) fn look_around_ended(&mut self, now: Instant) {
         self.care.is_looking = false;
-        self.care.is_about_to_go = false;
+        if self.care.leaving == Leaving::AboutTo {
+            self.care.leaving = Leaving::Not;
+        }
         self.care.due = now + LOOK_AROUND_EVERY;
     }
 
@@ -179,7 +189,7 @@ impl State {
             return;
         }
         if awaits_answer {
-            self.care.is_about_to_go = true;
+            self.care.leaving = Leaving::AboutTo;
             self.care.due = now + GLANCE_EVERY;
             return;
         }
@@ -190,7 +200,7 @@ impl State {
             _ => {}
         }
         self.is_ensuring = true;
-        self.care.is_handing_over = true;
+        self.care.leaving = Leaving::HandingOver;
         actions.push(Action::HandOver);
     }
 
@@ -229,8 +239,7 @@ impl State {
     /// Whether a command that comes now would be lost with this agent: a v1 dashboard gives it with the answer to a
     /// heartbeat, and to nobody else.
     pub(super) fn would_lose_a_command(&self) -> bool {
-        let is_going = self.care.is_handing_over || self.care.is_about_to_go;
-        is_going && self.is_given_commands_once()
+        self.care.leaving != Leaving::Not && self.is_given_commands_once()
     }
 
     fn is_given_commands_once(&self) -> bool {
@@ -240,7 +249,7 @@ impl State {
     /// It is over and this agent is still here.
     pub(super) fn hand_over_ended(&mut self, now: Instant) {
         self.is_ensuring = false;
-        self.care.is_handing_over = false;
+        self.care.leaving = Leaving::Not;
         if let Some(wrong) = &mut self.care.outdated {
             wrong.end(now);
         }
