@@ -145,7 +145,7 @@ mod tests {
         /// An agent that was started by way of a link, with a config and a definition.
         fn new() -> Self {
             let stage = Self { folder: tempfile::tempdir().unwrap() };
-            for name in ["old", "new", "script", "plist", "other.toml"] {
+            for name in ["old", "new", "plist", "other.toml"] {
                 fs::write(stage.path(name), name).unwrap();
             }
             fs::write(stage.path("config"), GOOD).unwrap();
@@ -210,16 +210,6 @@ mod tests {
         fs::remove_file(stage.path("config")).unwrap();
         fs::remove_file(stage.path("agent")).unwrap();
         assert_eq!(watch.look(), None, "there is nothing to change over to");
-    }
-
-    #[test]
-    fn a_path_that_never_led_here_says_something_only_when_it_leads_elsewhere() {
-        let stage = Stage::new();
-        stage.link("script");
-        let mut watch = stage.watch("old");
-        assert_eq!(watch.look(), None);
-        stage.link("new");
-        assert_eq!(difference(&mut watch), Some(Difference::Executable));
     }
 
     #[test]
