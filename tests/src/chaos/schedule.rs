@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use nixfleet_protocol::crash_point::CrashPoint;
 
-use super::step::{Act, Deed, HomeManager, LaunchdFault, NextAgent, Step, Timed, Who};
+use super::step::{Act, Deed, HomeManager, LaunchdFault, NextAgent, Record, Step, Timed, Who};
 
 /// Within this time everything in a step begins, in milliseconds: a switch takes about as long.
 const BEGINS_WITHIN_MS: u64 = 3_500;
@@ -102,6 +102,7 @@ fn faults(rng: &mut Rng) -> Vec<LaunchdFault> {
             (1, Some(LaunchdFault::KickstartFails(times))),
             (1, Some(LaunchdFault::DisabledAfterBootout)),
             (1, Some(LaunchdFault::BootstrapIsKilled)),
+            (1, Some(LaunchdFault::PrintHangs(times * 40))),
         ],
         None,
     );
@@ -109,14 +110,14 @@ fn faults(rng: &mut Rng) -> Vec<LaunchdFault> {
 }
 
 fn armed(rng: &mut Rng) -> Vec<CrashPoint> {
-    let how_many = pick(rng, &[(12, 0), (6, 1), (2, 2)], 0);
+    let how_many = pick(rng, &[(8, 0), (8, 1), (3, 2)], 0);
     (0..how_many)
         .filter_map(|_| CrashPoint::ALL.get(rng.usize(..CrashPoint::ALL.len())).copied())
         .collect()
 }
 
 fn acts(rng: &mut Rng) -> Vec<Timed> {
-    let how_many = pick(rng, &[(6, 0), (8, 1), (4, 2), (1, 3)], 0);
+    let how_many = pick(rng, &[(4, 0), (8, 1), (5, 2), (2, 3)], 0);
     let mut acts: Vec<Timed> = (0..how_many).flat_map(|_| happening(rng)).collect();
     acts.sort_by_key(|timed| timed.at_ms);
     acts
@@ -129,6 +130,8 @@ fn happening(rng: &mut Rng) -> Vec<Timed> {
         &[(3, Who::Agent), (3, Who::Wrapper), (3, Who::Watchdog), (2, Who::HomeManager)],
         Who::Agent,
     );
+    let records = [Record::Agent, Record::Watchdog, Record::LastGood, Record::LastGoodAgent];
+    let record = pick(rng, &records.map(|record| (1, record)), Record::Agent);
     let lasts = rng.u64(LASTS_MS.0..LASTS_MS.1);
     let act = pick(
         rng,
@@ -141,6 +144,11 @@ fn happening(rng: &mut Rng) -> Vec<Timed> {
             (1, Act::DisableAgent),
             (2, Act::HoldBack(true)),
             (1, Act::LowPower(true)),
+            (1, Act::LoginItem(false)),
+            (1, Act::ThrowOutAgent),
+            (1, Act::KickstartByHand),
+            (1, Act::UpgradeWrapper),
+            (2, Act::BreakRecord(record)),
             (1, Act::LogOut),
             (1, Act::Reboot),
             (1, Act::Sleep(lasts)),
@@ -169,6 +177,7 @@ const fn end_of(act: Act) -> Option<Act> {
         Act::HoldBack(true) => Some(Act::HoldBack(false)),
         Act::LowPower(true) => Some(Act::LowPower(false)),
         Act::LogOut => Some(Act::LogIn),
+        Act::LoginItem(false) => Some(Act::LoginItem(true)),
         Act::BreakConfig => Some(Act::RepairConfig),
         Act::Kill(_)
         | Act::Continue
@@ -178,6 +187,11 @@ const fn end_of(act: Act) -> Option<Act> {
         | Act::DisableAgent
         | Act::HoldBack(false)
         | Act::LowPower(false)
+        | Act::LoginItem(true)
+        | Act::ThrowOutAgent
+        | Act::KickstartByHand
+        | Act::UpgradeWrapper
+        | Act::BreakRecord(_)
         | Act::LogIn
         | Act::Reboot
         | Act::Sleep(_)
@@ -219,13 +233,13 @@ mod tests {
             .flat_map(|step| &step.acts)
             .map(|timed| kind(format!("{:?}", timed.act)))
             .collect();
-        assert_eq!(acts.len(), 23, "{acts:?}");
+        assert_eq!(acts.len(), 28, "{acts:?}");
         let faults: HashSet<String> = steps
             .iter()
             .flat_map(|step| &step.faults)
             .map(|fault| kind(format!("{fault:?}")))
             .collect();
-        assert_eq!(faults.len(), 9, "{faults:?}");
+        assert_eq!(faults.len(), 10, "{faults:?}");
         let deeds: HashSet<String> = steps.iter().map(|step| format!("{:?}", step.deed)).collect();
         assert_eq!(deeds.len(), 7, "{deeds:?}");
         let armed: HashSet<CrashPoint> =

@@ -90,6 +90,8 @@ pub enum LaunchdFault {
     DisabledAfterBootout,
     /// `launchctl bootstrap` is killed when it is done.
     BootstrapIsKilled,
+    /// A call of `print` takes so many tenths of a second.
+    PrintHangs(u32),
 }
 
 /// Something that happens at a time.
@@ -113,6 +115,20 @@ pub enum Who {
     Watchdog,
     /// home-manager's driver.
     HomeManager,
+}
+
+/// A record that is written anew now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// The agent's own.
+    Agent,
+    /// The watchdog's own.
+    Watchdog,
+    /// The copy of the last definition that worked.
+    LastGood,
+    /// Where the last agent that worked is.
+    LastGoodAgent,
 }
 
 /// Something that happens.
@@ -139,6 +155,12 @@ pub enum Act {
     HoldBack(bool),
     /// Low Power Mode.
     LowPower(bool),
+    /// The switch of the agent in Login Items.
+    LoginItem(bool),
+    /// launchd throws the agent's job out by itself.
+    ThrowOutAgent,
+    /// Somebody else has the agent killed and started anew.
+    KickstartByHand,
     /// The user logs out at the screen.
     LogOut,
     /// The user logs in at the screen.
@@ -151,6 +173,10 @@ pub enum Act {
     ReplaceAgent,
     /// The agent's executable is one that ends at once.
     BreakAgent,
+    /// Somebody installs another wrapper, and with it another watchdog.
+    UpgradeWrapper,
+    /// A record in the state directory is nonsense from now on.
+    BreakRecord(Record),
     /// The config says something else that makes sense.
     ChangeConfig,
     /// The config makes no sense.
@@ -177,6 +203,7 @@ impl Act {
             | Self::DashboardUp
             | Self::HoldBack(_)
             | Self::LowPower(_)
+            | Self::LoginItem(_)
             | Self::LogOut
             | Self::LogIn
             | Self::Reboot
@@ -187,8 +214,12 @@ impl Act {
             | Self::BootOutAgent
             | Self::BootOutWatchdog
             | Self::DisableAgent
+            | Self::ThrowOutAgent
+            | Self::KickstartByHand
             | Self::ReplaceAgent
             | Self::BreakAgent
+            | Self::UpgradeWrapper
+            | Self::BreakRecord(_)
             | Self::ChangeConfig
             | Self::TouchPlist
             | Self::TearPlist

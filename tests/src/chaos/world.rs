@@ -1,20 +1,21 @@
 //! The host of a run, and doing to it what a step says.
 
-use std::{
-    collections::HashSet, fs, io, os::unix::fs::PermissionsExt as _, path::Path, process::Child,
-};
+mod faults;
+mod files;
+
+use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt as _, process::Child};
 
 use rustix::process::Signal;
 
-use super::step::{Act, Deed, HomeManager, LaunchdFault, NextAgent, Step, Who};
+use super::step::{Act, Deed, HomeManager, LaunchdFault, NextAgent, Record, Step, Who};
 use crate::{
     crash::{home_manager, host::Host, teardown, watch::Watch},
-    launchd::{Control, Disguise, Fault, Session, command::VerbName},
-    stage::{Trouble, folder::HOST, mac::LABEL, processes, programs::Programs},
+    launchd::{
+        Control, Fault, Session,
+        domain::{Domain, ServiceTarget},
+    },
+    stage::{Trouble, folder::HOST, mac::LABEL, processes},
 };
-
-/// SIGKILL, for `launchctl`.
-const KILL: i32 = 9;
 
 /// The host, and what was done to it.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl World {
     /// Sets a step up and does its deed.
     pub fn begin(&mut self, step: &Step) -> Result<(), Trouble> {
         self.set_home_manager(&step.home_manager)?;
-        let faults: Vec<Fault> = step.faults.iter().map(|fault| as_fault(*fault)).collect();
+        let faults: Vec<Fault> = step.faults.iter().map(|fault| faults::as_fault(*fault)).collect();
         self.host.mac.launchd.set_faults(&faults)?;
         for point in &step.armed {
             self.host.arm(*point)?;
@@ -162,6 +163,21 @@ impl World {
             Act::DisableAgent => launchd.control(Control::Disable(LABEL.to_owned()))?,
             Act::HoldBack(on) => launchd.control(Control::OnDemandCount(u32::from(on)))?,
             Act::LowPower(on) => launchd.control(Control::LowPower(on))?,
+            Act::LoginItem(on) => {
+                launchd.control(Control::LoginItem { label: LABEL.to_owned(), on })?;
+            }
+            Act::ThrowOutAgent => {
+                let label = LABEL.to_owned();
+                let domain = Domain::Gui(rustix::process::getuid().as_raw());
+                launchd.control(Control::Remove(ServiceTarget { domain, label }))?;
+            }
+            Act::KickstartByHand => {
+                let target = self.host.agent_target();
+                let done = self.host.mac.launchctl(&["kickstart", "-k", &target]);
+                return Ok(done.err().map(|error| error.to_string()).unwrap_or_default());
+            }
+            Act::UpgradeWrapper => self.upgrade_wrapper()?,
+            Act::BreakRecord(record) => return self.break_record(record),
             Act::LogOut => {
                 self.away.insert(Away::Session);
                 launchd.control(Control::Logout)?;
@@ -185,13 +201,13 @@ impl World {
                 self.host.mac.folder.write("config.toml", "url = [\n")?;
             }
             Act::RepairConfig => self.repair_config()?,
-            Act::TouchPlist => return Ok(self.on_plist(|path| rewrite(path, |text| text))),
+            Act::TouchPlist => return Ok(self.on_plist(|path| files::rewrite(path, |text| text))),
             Act::TearPlist => {
                 let half = |mut text: Vec<u8>| {
                     text.truncate(text.len() / 2);
                     text
                 };
-                return Ok(self.on_plist(|path| rewrite(path, half)));
+                return Ok(self.on_plist(|path| files::rewrite(path, half)));
             }
             Act::OpenPlist => {
                 let open = fs::Permissions::from_mode(0o666);
@@ -292,71 +308,6 @@ impl World {
         match self.host.mac.launchctl(&[verb, target]) {
             Ok(_said) => String::new(),
             Err(error) => error.to_string(),
-        }
-    }
-
-    /// Another executable that works, at the same path.
-    fn replace_agent(&mut self) -> Result<(), Trouble> {
-        let name = format!("agent-{}", self.host.next_number());
-        let copy = self.host.mac.folder.path(&name);
-        let agent = Programs::get()?.agent();
-        if fs::hard_link(&agent, &copy).is_err() {
-            fs::copy(&agent, &copy).map_err(Trouble::file("write", &copy))?;
-        }
-        self.away.remove(&Away::Agent);
-        self.host.mac.folder.link("bin/nixfleet-agent", &copy)
-    }
-
-    /// An executable that ends at once.
-    fn break_agent(&mut self) -> Result<(), Trouble> {
-        let folder = &self.host.mac.folder;
-        let name = format!("broken-agent-{}", self.host.next_number());
-        let path = folder.write(&name, "#!/bin/sh\nexit 3\n")?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .map_err(Trouble::file("open", &path))?;
-        self.away.insert(Away::Agent);
-        folder.link("bin/nixfleet-agent", &path)
-    }
-
-    /// Does something to the installed plist. One that is not there, because somebody replaces it, is left alone.
-    fn on_plist(&mut self, deed: impl FnOnce(&Path) -> io::Result<()>) -> String {
-        self.files_were_broken = true;
-        let done = deed(&self.host.mac.installed_plist());
-        done.err().map(|error| error.to_string()).unwrap_or_default()
-    }
-}
-
-fn rewrite(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> io::Result<()> {
-    let text = change(fs::read(path)?);
-    fs::remove_file(path)?;
-    fs::write(path, text)
-}
-
-fn as_fault(fault: LaunchdFault) -> Fault {
-    match fault {
-        LaunchdFault::BootstrapFails(times) => Fault::on(VerbName::Bootstrap).times(times).code(5),
-        LaunchdFault::BootoutLies => Fault::on(VerbName::Bootout).times(1).code(0),
-        LaunchdFault::BootoutSays36 => Fault {
-            work: Some(crate::launchd::fault::Work::Done),
-            ..Fault::on(VerbName::Bootout).times(1).code(36)
-        },
-        LaunchdFault::BootoutHangs(tenths) => Fault {
-            hang_seconds: f64::from(tenths) / 10.0,
-            ..Fault::on(VerbName::Bootout).times(1)
-        },
-        LaunchdFault::PrintIsMute(times) => {
-            Fault::on(VerbName::Print).times(times).disguise(Disguise::Empty)
-        }
-        LaunchdFault::PrintIsGarbled(times) => {
-            Fault::on(VerbName::Print).times(times).disguise(Disguise::Garbled)
-        }
-        LaunchdFault::KickstartFails(times) => Fault::on(VerbName::Kickstart).times(times).code(37),
-        LaunchdFault::DisabledAfterBootout => Fault {
-            after: vec![Control::Disable(LABEL.to_owned())],
-            ..Fault::on(VerbName::Bootout).times(1)
-        },
-        LaunchdFault::BootstrapIsKilled => {
-            Fault { kill_self: Some(KILL), ..Fault::on(VerbName::Bootstrap).times(1) }
         }
     }
 }
