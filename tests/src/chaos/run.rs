@@ -13,7 +13,9 @@ use crate::{
     crash::{
         facts::Facts,
         invariants::{self, Violation},
-        report, rest, teardown,
+        report, rest,
+        run::kept_with,
+        teardown,
     },
     stage::Trouble,
 };
@@ -96,8 +98,17 @@ fn run_steps(
         if is_over(until, began.elapsed(), step.number) {
             break;
         }
-        let (mut report, restless) = perform(&mut world, &step, &mut excused)?;
-        last = look(&world, &mut ledger, &excused, Some(&step))?;
+        let performed = perform(&mut world, &step, &mut excused).and_then(|performed| {
+            Ok((performed, look(&world, &mut ledger, &excused, Some(&step))?))
+        });
+        let ((mut report, restless), facts) = match performed {
+            Ok(performed) => performed,
+            Err(trouble) => {
+                let kept = teardown::keep(&world.host, name)?;
+                return Err(kept_with(&trouble, &kept));
+            }
+        };
+        last = facts;
         last.restless = restless;
         report.violations = said(&invariants::violations(&last));
         done(&report);

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::Child,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use super::{
     facts::Facts,
     host::Host,
     invariants::{self, Violation},
-    rest, teardown,
+    report, rest, teardown,
     watch::Watch,
 };
 use crate::{
@@ -56,7 +57,13 @@ pub fn run(cell: &Cell) -> Result<Outcome, Trouble> {
     let host = Host::new()?;
     let watch = Watch::begin(&host)?;
     let mut play = Play { cell, host: &host, commands: Vec::new(), plain_runs: Vec::new() };
-    let (switches, restless) = play.until_all_are_passed()?;
+    let (switches, restless) = match play.until_all_are_passed() {
+        Ok(ended) => ended,
+        Err(trouble) => {
+            let kept = teardown::keep(&host, &cell.to_string())?;
+            return Err(kept_with(&trouble, &kept));
+        }
+    };
     let Play { commands, plain_runs, .. } = play;
     let not_passed: Vec<CrashPoint> = host.armed();
     let mut facts = Facts::gather(&host, &watch, &commands)?;
@@ -78,6 +85,11 @@ pub fn run(cell: &Cell) -> Result<Outcome, Trouble> {
         took: began.elapsed(),
         kept: kept.map(|place| place.display().to_string()),
     })
+}
+
+/// The same trouble, and where what is known of it is kept.
+pub fn kept_with(trouble: &Trouble, kept: &Path) -> Trouble {
+    Trouble::Said(format!("{}; kept in {}", report::said(trouble), kept.display()))
 }
 
 /// Whether the death at this point may be that of the process that waits for home-manager.
