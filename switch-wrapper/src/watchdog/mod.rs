@@ -27,6 +27,7 @@ use nixfleet_protocol::{
     journal::{
         atomic,
         lock::{Lock, LockError},
+        read,
         records::{AgentVerdict, FORMAT, HealingCause, Reload, RunningProgram},
     },
     process::ProcessIdentity,
@@ -54,7 +55,6 @@ pub(crate) fn run() -> Result<u8, Failure> {
     let directory = StateDir::prepare(&settings.state_dir)?;
     let _lock = wait_for_lock(&directory)?;
     let mut record = record(&settings)?;
-    atomic::replace(&directory.watchdog_record(), &record)?;
     tell_systemd("READY=1");
     let began = Instant::now();
     let mut state = State::default();
@@ -71,6 +71,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
             // The watchdog's own definition is the same from one version to the next.
             Some(Difference::Definition) | None => {}
         }
+        write_down(&directory, &record);
         let look = eyes::look(&settings, &directory);
         match state.handle(&look, began.elapsed()) {
             Action::Rest => {}
@@ -131,6 +132,17 @@ fn record(settings: &Settings) -> Result<RunningProgram, Failure> {
         last_heartbeat_at: None,
         dashboard: None,
     })
+}
+
+/// Sees to it that the record on disk is this watchdog's. Without it others do not find it, and it watches all the same.
+fn write_down(directory: &StateDir, record: &RunningProgram) {
+    let path = directory.watchdog_record();
+    if read::read(&path).as_present() == Some(record) {
+        return;
+    }
+    if let Err(error) = atomic::replace(&path, record) {
+        warn(&with_causes(&error));
+    }
 }
 
 fn digest_of_config(settings: &Settings) -> Option<String> {
