@@ -46,6 +46,9 @@ use decide::{Action, Healed, State};
 /// Time between two looks.
 const TICK: Duration = Duration::from_secs(10);
 
+/// How long somebody who only looks may have the lock.
+const PASSING_LIMIT: Duration = Duration::from_millis(500);
+
 /// How long having the agent looked after may take: longer than that takes with all its own limits.
 const HEALING_LIMIT: Duration = Duration::from_secs(130);
 
@@ -106,7 +109,7 @@ fn settings_once_they_make_sense() -> Settings {
 /// Waits until no other watchdog runs. The same job may be loaded in two domains; the second one is a spare.
 fn wait_for_lock(directory: &StateDir) -> Result<Lock, Failure> {
     loop {
-        match Lock::take(&directory.watchdog_lock()) {
+        match Lock::take_within(&directory.watchdog_lock(), PASSING_LIMIT) {
             Ok(lock) => return Ok(lock),
             Err(LockError::Held { .. }) => thread::sleep(TICK),
             Err(error @ LockError::Io { .. }) => return Err(error.into()),
