@@ -4,7 +4,7 @@
 //! the agent; the agent reads the journal and tells the dashboard, and a new agent goes on where the old one ended.
 //!
 //! - `command_line`, `settings`: what the agent is told, checked once.
-//! - `running_agent`, `systemd_notify`: being the one agent, and saying so.
+//! - `running_agent`: being the one agent, and saying so.
 //! - `installed_watch`: whether this agent still is what is installed.
 //! - `decide`: what to do next; pure.
 //! - `run`: the loop that makes events and performs actions.
@@ -27,7 +27,6 @@ mod report;
 mod run;
 mod running_agent;
 mod settings;
-mod systemd_notify;
 mod wrapper;
 
 use std::{io, process::ExitCode};

@@ -12,7 +12,13 @@ use std::{
 /// The variable that names the socket.
 pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Sends a message such as `READY=1`. Does not wait for anybody to read it.
+/// The service is up.
+pub const READY: &str = "READY=1";
+
+/// It still reacts (sd_watchdog_enabled(3)).
+pub const WATCHDOG: &str = "WATCHDOG=1";
+
+/// Sends a message. Does not wait for anybody to read it.
 pub fn send(socket: &Path, message: &str) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     // A socket that nobody reads must not hold the service up.
@@ -44,7 +50,7 @@ mod tests {
     fn check(name: &str) {
         let receiver = UnixDatagram::bind_addr(&address(Path::new(name)).unwrap()).unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        send(Path::new(name), "READY=1").unwrap();
+        send(Path::new(name), READY).unwrap();
         let mut message = [0; 64];
         let length = receiver.recv(&mut message).unwrap();
         assert_eq!(&message[..length], b"READY=1");

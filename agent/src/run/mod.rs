@@ -16,6 +16,7 @@ use nixfleet_protocol::{
     crash_point::{self, CrashPoint},
     journal::{lock::Lock, store::Journal},
     state_dir::{StateDir, StateDirError},
+    systemd_notify,
     wire::fields::Token,
 };
 use tokio::{
@@ -34,7 +35,6 @@ use crate::{
     messages,
     running_agent::{self, AgentRecord, NotTheOne, RecordError},
     settings::{Origin, Settings, token_file},
-    systemd_notify,
     wrapper::Wrapper,
 };
 
@@ -246,7 +246,7 @@ impl Agent {
         let watched =
             settings.notify_socket.as_ref().filter(|_| settings.watchdog_period.is_some());
         let Some(socket) = watched else { return };
-        if let Err(error) = systemd_notify::still_reacts(socket) {
+        if let Err(error) = systemd_notify::send(socket, systemd_notify::WATCHDOG) {
             self.shared.trouble.say(&error);
         }
     }
@@ -259,7 +259,7 @@ fn broken(error: &dyn std::error::Error) -> Exit {
 
 fn say_ready(settings: &Settings) {
     let Some(socket) = &settings.notify_socket else { return };
-    if let Err(error) = systemd_notify::ready(socket) {
+    if let Err(error) = systemd_notify::send(socket, systemd_notify::READY) {
         tracing::warn!(%error, "cannot tell systemd that the agent is up");
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
     let directory = StateDir::prepare(&settings.state_dir)?;
     let _lock = wait_for_lock(&directory)?;
     let mut record = record(&settings)?;
-    tell_systemd("READY=1");
+    tell_systemd(systemd_notify::READY);
     let began = Instant::now();
     let mut state = State::default();
     loop {
@@ -84,7 +84,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
                 state.healed(healed, began.elapsed());
             }
         }
-        tell_systemd("WATCHDOG=1");
+        tell_systemd(systemd_notify::WATCHDOG);
         thread::sleep(TICK);
     }
 }
