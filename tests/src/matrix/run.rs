@@ -281,7 +281,9 @@ impl Player {
             return Ok(false);
         }
         let since = *self.good_since.get_or_insert_with(Instant::now);
-        Ok(since.elapsed() >= scene.cell.variant.look_on)
+        // At this very moment an agent may be handing over to one that cannot run.
+        Ok(since.elapsed() >= scene.cell.variant.look_on
+            && self.observe(scene).is_ok_and(|seen| judge(&seen).back))
     }
 
     /// The look that counts; a dashboard that is too busy to answer is asked again.

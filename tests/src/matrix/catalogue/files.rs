@@ -8,8 +8,9 @@ use crate::{
     matrix::fault::{Act, AgentProgram, Fault, NewPlist, PlistAct, Variant, When},
 };
 
-/// How long a crash loop is looked at: longer than one round of it.
-const CRASH_LOOP: Duration = Duration::from_secs(14);
+/// How long a crash loop is looked at: longer than one round of it, and longer than an agent takes that sees another
+/// one installed and hands over to it.
+const CRASH_LOOP: Duration = Duration::from_secs(30);
 
 /// The program or its log file is missing.
 pub(super) fn f12() -> Fault {

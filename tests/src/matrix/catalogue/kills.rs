@@ -7,7 +7,7 @@ use crate::{
     launchd::{Control, command::VerbName},
     matrix::{
         axes::Initiator,
-        fault::{Act, Actor, AgentProgram, Fault, NewPlist, Variant, Victim, When},
+        fault::{Act, Actor, AgentProgram, Fault, NewPlist, PlistAct, Variant, Victim, When},
     },
 };
 
@@ -92,7 +92,8 @@ fn at_crash_point(point: CrashPoint) -> Variant {
         | CrashPoint::AgentWrapperStarted => plain.only(&[Initiator::Agent]).line(BUILDING),
         CrashPoint::AgentLocked | CrashPoint::AgentUp => plain,
         CrashPoint::EnsureEnabled | CrashPoint::EnsureBootstrapped => not_loaded(),
-        CrashPoint::EnsureBootedOut => plain.calls([on(VerbName::Bootout).code(0).times(1)]),
+        // home-manager finds the file as it wants it and touches nothing; what is loaded is another.
+        CrashPoint::EnsureBootedOut => plain.first(Act::Plist(PlistAct::Write(2))),
         CrashPoint::EnsureKickstarted => plain.first_happens(Control::OnDemandCount(1)),
         CrashPoint::EnsureTerminated => plain
             .only(&Initiator::WRAPPED)
