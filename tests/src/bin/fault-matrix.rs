@@ -123,14 +123,14 @@ fn play(cells: Vec<Cell>, line: &CommandLine) -> Result<Report, Trouble> {
     Ok(Report::of(all, began.elapsed()))
 }
 
-/// Set as soon as a signal asks for an early end: then the cells are ended in order, and leave nothing. A second signal
-/// ends this at once.
+/// Set as soon as a signal asks for an early end: then the cells are ended in order, and leave nothing. A second Ctrl-C
+/// ends this at once; other signals may come twice for one wish, as from `timeout`.
 fn stopped_by_signals() -> Result<Arc<AtomicBool>, Trouble> {
     let stopping = Arc::new(AtomicBool::new(false));
+    let failed = || Trouble::run("a handler of signals");
+    flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stopping)).map_err(failed())?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))
-            .and_then(|_id| flag::register(signal, Arc::clone(&stopping)))
-            .map_err(Trouble::run("a handler of signals"))?;
+        flag::register(signal, Arc::clone(&stopping)).map_err(failed())?;
     }
     Ok(stopping)
 }
