@@ -1,6 +1,6 @@
 //! Steps that went wrong once, each with the name of what it showed. They are played like those of a seed.
 
-use super::step::{Act, Deed, HomeManager, NextAgent, Step, Timed};
+use super::step::{Act, Deed, HomeManager, NextAgent, Record, Step, Timed};
 
 /// A case, by name.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +11,7 @@ pub struct Case {
 }
 
 /// All of them.
-pub const CASES: [Case; 2] = [
+pub const CASES: [Case; 3] = [
     Case {
         name: "a torn plist does not keep an agent from its new config",
         steps: torn_plist_and_new_config,
@@ -19,6 +19,10 @@ pub const CASES: [Case; 2] = [
     Case {
         name: "a torn plist does not keep a definition that cannot run in place",
         steps: torn_plist_and_definition_that_cannot_run,
+    },
+    Case {
+        name: "a watchdog whose record is nonsense writes it anew",
+        steps: nonsense_of_watchdog,
     },
 ];
 
@@ -54,6 +58,12 @@ fn torn_plist_and_new_config() -> Vec<Step> {
 /// The job is loaded and cannot be started: whoever looked after it started it again and again.
 fn torn_plist_and_definition_that_cannot_run() -> Vec<Step> {
     vec![step(Deed::Plain, NextAgent::CannotRun, &[(3_000, Act::TearPlist)])]
+}
+
+/// The watchdog wrote its record once, when it came up: whoever read it saw no watchdog.
+fn nonsense_of_watchdog() -> Vec<Step> {
+    let acts = [(0, Act::BreakRecord(Record::Watchdog))];
+    vec![step(Deed::Nothing, NextAgent::Unchanged, &acts)]
 }
 
 #[cfg(test)]
