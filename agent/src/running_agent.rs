@@ -125,7 +125,14 @@ impl AgentRecord {
             dashboard: None,
         };
         let path = directory.agent_record();
-        atomic::replace(&path, &record)?;
+        match atomic::replace(&path, &record) {
+            Ok(()) => {}
+            // Its lock and the stamp on it say that it is up; the record follows with a heartbeat, once there is room.
+            Err(error) if error.is_out_of_space() => {
+                tracing::warn!(%error, "the disk is full; going on without a record");
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(Self { path, record })
     }
 

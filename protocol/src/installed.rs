@@ -3,9 +3,7 @@
 //! Agent and wrapper both ask: the agent to hand over to its successor, the wrapper to end one that does not.
 
 use std::{
-    env, fmt,
-    fs::File,
-    io::{self, Read as _},
+    env, fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -45,7 +43,7 @@ pub fn launch_agent(home: &Path, label: &str) -> PathBuf {
     home.join(format!("Library/LaunchAgents/{label}.plist"))
 }
 
-/// What was started: this program, or the script around it.
+/// What was started: this program, or one that has become it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
     /// The file, with all links resolved.
@@ -54,21 +52,13 @@ pub struct Invocation {
     pub invoked_as: Option<PathBuf>,
 }
 
-/// How this process was started. Where the path leads to a script, that script is what is installed: it starts this program
-/// under its own name (as nixpkgs' `makeWrapper` does).
+/// How this process was started. Where the path leads to another file than this program's, that file is what is installed:
+/// it has become this program under its own name, as the wrappers of nixpkgs do.
 pub fn invocation() -> io::Result<Invocation> {
     let own = env::current_exe().and_then(|path| path.canonicalize())?;
     let invoked_as = env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
     let target = invoked_as.as_ref().and_then(|path| path.canonicalize().ok());
-    let script = target.filter(|target| is_script(target));
-    Ok(Invocation { exe: script.unwrap_or(own), invoked_as })
-}
-
-/// execve(2): a file that begins so is run by the interpreter that it names.
-fn is_script(path: &Path) -> bool {
-    let mut beginning = [0; 2];
-    File::open(path).is_ok_and(|mut file| file.read_exact(&mut beginning).is_ok())
-        && beginning == *b"#!"
+    Ok(Invocation { exe: target.unwrap_or(own), invoked_as })
 }
 
 /// What of a running program is not what is installed.
@@ -125,18 +115,6 @@ mod tests {
 
     use super::*;
     use crate::{journal::records::FORMAT, process::ProcessIdentity};
-
-    #[test]
-    fn a_script_is_told_from_a_program() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        for (content, expected) in [("#!/bin/sh\n", true), ("\u{7f}ELF", false), ("#", false)] {
-            fs::write(&path, content).unwrap();
-            assert_eq!(is_script(&path), expected, "{content:?}");
-        }
-        assert!(!is_script(&directory.path().join("nothing")));
-        assert!(invocation().unwrap().exe.is_absolute());
-    }
 
     #[test]
     fn what_has_changed_since_is_named() {

@@ -169,11 +169,13 @@ fn perform(task: Task) -> Result<u8, Failure> {
         }
         Task::Own(Verb::EnsureAgent(wish)) => ensure(JobKind::Agent, &wish),
         Task::Own(Verb::Install(output)) => {
+            outlast_signals()?;
             let done = install::install(&Settings::load()?)?;
             report::installation(&done, output.json)?;
             Ok(done.exit_code())
         }
         Task::Own(Verb::Uninstall(output)) => {
+            outlast_signals()?;
             let done = install::uninstall(&Settings::load()?)?;
             report::installation(&done, output.json)?;
             Ok(done.exit_code())
@@ -214,9 +216,13 @@ fn ensure(kind: JobKind, wish: &cli::Ensure) -> Result<u8, Failure> {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         return leave_unit(&settings, &name, &arguments);
     }
-    switch::detach::outlast_signals()
-        .map_err(|source| Failure::System { action: "catch signals", source })?;
+    outlast_signals()?;
     report::ensure(&settings, kind, &wish.reason(), wish.output.json)
+}
+
+fn outlast_signals() -> Result<(), Failure> {
+    switch::detach::outlast_signals()
+        .map_err(|source| Failure::System { action: "catch signals", source })
 }
 
 /// Goes on in a systemd scope of its own. Inside the agent's unit we would die with the agent: then rather not at all,

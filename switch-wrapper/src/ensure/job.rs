@@ -2,7 +2,14 @@
 
 use std::path::PathBuf;
 
-use nixfleet_protocol::{journal::read, journal::records::RunningProgram, state_dir::StateDir};
+use nixfleet_protocol::{
+    journal::{
+        lock::{self, LockState},
+        read,
+        records::RunningProgram,
+    },
+    state_dir::StateDir,
+};
 
 use crate::settings::Settings;
 
@@ -46,6 +53,16 @@ impl JobKind {
             Self::Agent => &settings.agent_plist,
             Self::Watchdog => &settings.watchdog_plist,
         }
+    }
+
+    /// Whether somebody holds the program's lock. One that cannot be looked at says nothing.
+    pub(crate) fn is_locked(self, settings: &Settings) -> bool {
+        let Ok(directory) = StateDir::look(&settings.state_dir) else { return false };
+        let path = match self {
+            Self::Agent => directory.agent_lock(),
+            Self::Watchdog => directory.watchdog_lock(),
+        };
+        lock::look(&path).is_ok_and(|state| matches!(state, LockState::Held(_)))
     }
 
     /// The program that runs, as it wrote itself down.

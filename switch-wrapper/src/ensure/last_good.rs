@@ -53,6 +53,11 @@ impl LastGood {
         &self.definition
     }
 
+    /// Whether anything is kept.
+    pub(super) fn is_there(&self) -> bool {
+        self.definition.exists()
+    }
+
     /// Whether there is something to go back to, and it is another than what is on disk.
     pub(super) fn has_other_than(&self, plist: &Path) -> bool {
         self.content().is_ok_and(|content| fs::read(plist).ok().as_ref() != Some(&content))

@@ -132,9 +132,10 @@ pub(crate) fn read_print(answer: &Result<Ended, ExternalError>) -> JobView {
 }
 
 pub(crate) fn read_job(text: &str) -> Job {
-    // Every release shows at least these two of every job.
-    let is_readable = value_of(text, "path").is_some() && value_of(text, "state").is_some();
     let state = value_of(text, "state").unwrap_or_default();
+    // Every release shows at least these of every job; an answer that was cut may lack the rest.
+    let is_complete = state != "running" || value_of(text, "pid").is_some();
+    let is_readable = value_of(text, "path").is_some() && !state.is_empty() && is_complete;
     let exit_timeout = value_of(text, "exit timeout").and_then(|seconds| seconds.parse().ok());
     let last_end = value_of(text, "last exit code")
         .filter(|code| *code != "0" && *code != "(never exited)")
@@ -245,6 +246,9 @@ mod tests {
         let JobView::Loaded(job) = print_answers(0, "") else { panic!() };
         assert_eq!((job.pid, job.arguments.as_deref()), (None, None));
         assert!(!job.is_readable);
+        let cut = PRINTED.replace("\tpid = 4242\n", "");
+        let JobView::Loaded(cut) = print_answers(0, &cut) else { panic!() };
+        assert!(!cut.is_readable, "it runs, and no process of it is shown");
         assert!(job.has_arguments(&["anything".to_owned()]));
         assert_eq!(job.exit_timeout, DEFAULT_EXIT_TIMEOUT);
     }

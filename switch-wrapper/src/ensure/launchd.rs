@@ -4,6 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -26,6 +27,15 @@ use super::{
     steps::{Steps, shortened},
 };
 use crate::{messages::with_causes, settings::Settings};
+
+/// How long an agent must have been up to be kept as one that works: longer than launchd waits before it starts one again.
+const KEEP_AFTER: Duration = Duration::from_secs(11);
+
+/// From then on there is no hurry, and launchd is asked less often.
+const HURRY: Duration = Duration::from_secs(5);
+
+/// Time between two looks from then on.
+const LOOK_AT_LEISURE: Duration = Duration::from_millis(250);
 
 /// Looks and acts until the plan ends.
 pub(super) fn drive(
@@ -51,7 +61,8 @@ pub(super) fn drive(
                 launchd.keep_if_it_works(&observation, &conclusion, steps);
                 return conclusion;
             }
-            Decision::Wait(time) => thread::sleep(time),
+            Decision::Wait(time) if now < HURRY => thread::sleep(time),
+            Decision::Wait(time) => thread::sleep(time.max(LOOK_AT_LEISURE)),
             Decision::Do(step) => {
                 let (code, said) = launchd.perform(step, steps);
                 memory.did(step, code, &said, now);
@@ -99,6 +110,7 @@ impl Launchd<'_> {
             // Last: a program that was seen after its job cannot be one from before.
             program: program::look(self.settings, self.kind, since)
                 .map(|program| program.kept_if(self.keeps_what_runs)),
+            is_locked: self.kind.is_locked(self.settings),
         }
     }
 
@@ -194,10 +206,13 @@ impl Launchd<'_> {
     /// Keeps what the agent is up with, if that is what is on disk.
     fn keep_if_it_works(&self, seen: &Observation, conclusion: &Conclusion, steps: &mut Steps) {
         let is_up = matches!(conclusion.verdict, AgentVerdict::Healthy | AgentVerdict::Back);
-        let Some(ProgramView { record, difference: None, .. }) = &seen.program else { return };
+        let Some(ProgramView { record, difference: None, age, .. }) = &seen.program else { return };
         let is_good = matches!(seen.on_disk, OnDisk::Good(_));
+        // One that does not stay up is up for a moment too. Where nothing is kept yet, it is better than nothing.
+        let is_proven = *age >= KEEP_AFTER || !self.last_good.is_there();
         if is_up
             && is_good
+            && is_proven
             && self.can_go_back()
             && let Err(error) = self.last_good.keep(self.plist(), record)
         {

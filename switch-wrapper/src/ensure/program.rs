@@ -13,7 +13,10 @@ use nixfleet_protocol::{
 };
 use rustix::process::Pid;
 
-use super::job::JobKind;
+use super::{
+    definition::{self, OnDisk},
+    job::JobKind,
+};
 use crate::settings::Settings;
 
 /// How long an agent may take to check its config.
@@ -93,6 +96,10 @@ pub(super) fn config_flaw(settings: &Settings, kind: JobKind) -> Option<String> 
     let installed = record.invoked_as.as_ref().and_then(|path| path.canonicalize().ok());
     let mut command = Command::new(installed.unwrap_or(record.exe));
     command.args(["check-config", "--config"]).arg(path).stdin(Stdio::null());
+    // What the job says counts for its agent: the token may be there.
+    if let OnDisk::Good(definition) = definition::read(kind.plist(settings), kind.label(settings)) {
+        command.envs(definition.environment);
+    }
     match external::run(&mut command, CHECK_LIMIT) {
         Ok(ended) if ended.exit_code == Some(0) => None,
         Ok(ended) => Some(format!("{}{}", ended.stderr, ended.stdout)),

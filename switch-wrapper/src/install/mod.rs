@@ -72,6 +72,12 @@ pub(crate) enum InstallError {
     /// A switch needs the wrapper.
     #[error("a switch is running; wait for it, then try again")]
     SwitchRuns,
+    /// systemd does not take the watchdog's unit.
+    #[error("systemd does not take the watchdog's unit: {said}")]
+    NotEnabled {
+        /// What systemctl said.
+        said: String,
+    },
     /// The watchdog's job cannot be taken out.
     #[error("the watchdog's job cannot be taken out: {said}")]
     StillLoaded { said: String },
@@ -170,6 +176,8 @@ fn record(
 /// Writes the definition if it is not there yet; a job that has the same already is not touched.
 fn put_definition(settings: &Settings, place: &Path, text: &[u8]) -> Result<bool, InstallError> {
     if fs::read(place).is_ok_and(|present| present == text) {
+        // The one who wrote it may not have come so far.
+        enable(settings)?;
         return Ok(false);
     }
     let failed =
@@ -178,11 +186,17 @@ fn put_definition(settings: &Settings, place: &Path, text: &[u8]) -> Result<bool
         fs::create_dir_all(folder).map_err(failed("create the folder of"))?;
     }
     ensure::put_in_place(place, text).map_err(failed("write"))?;
-    if settings.service_manager == ServiceManager::Systemd {
-        ensure::enable_unit(settings, &settings.watchdog_label)
-            .map_err(|said| InstallError::StillLoaded { said })?;
-    }
+    enable(settings)?;
     Ok(true)
+}
+
+/// systemd starts at login only what is enabled; launchd all that is in the folder.
+fn enable(settings: &Settings) -> Result<(), InstallError> {
+    if settings.service_manager != ServiceManager::Systemd {
+        return Ok(());
+    }
+    ensure::enable_unit(settings, &settings.watchdog_label)
+        .map_err(|said| InstallError::NotEnabled { said })
 }
 
 /// Takes watchdog and wrapper away. The journal stays.
@@ -244,6 +258,7 @@ impl From<InstallError> for Failure {
             | InstallError::Own(_)
             | InstallError::File { .. }
             | InstallError::Record(_)
+            | InstallError::NotEnabled { .. }
             | InstallError::StillLoaded { .. } => Self::Installation(said),
         }
     }

@@ -101,11 +101,11 @@ fn copy(folder: &Path, exe: &Path) -> Result<PathBuf, ProgramError> {
     let content = fs::read(exe).map_err(failed("read", exe))?;
     let digest = digest::of(&content);
     let path = folder.join(format!("{COPY_PREFIX}{}", &digest[..16.min(digest.len())]));
-    if digest::of_file(&path).is_some_and(|present| present == digest) {
-        return Ok(path);
+    if digest::of_file(&path).is_none_or(|present| present != digest) {
+        atomic::replace_content(&path, "copy of the wrapper", &content)
+            .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
     }
-    atomic::replace_content(&path, "copy of the wrapper", &content)
-        .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
+    // Of one that is there already too: the one who made it may not have come so far.
     let executable = fs::Permissions::from_mode(0o700);
     fs::set_permissions(&path, executable).map_err(failed("make executable", &path))?;
     Ok(path)

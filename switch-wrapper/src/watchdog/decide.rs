@@ -25,6 +25,9 @@ const STILL_LOOKS: u32 = 3;
 /// every ten seconds, and so may have one up at each look.
 const OTHERS_IN_A_ROW: u32 = 3;
 
+/// How long an agent must have been seen up to be kept as one that works: longer than launchd's throttle of ten seconds.
+const KEEP_AFTER: Duration = Duration::from_secs(18);
+
 /// Between two tries in vain: the first pause, doubled each time up to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
 
@@ -34,12 +37,25 @@ const PAUSE_WITHOUT_JOB: Duration = Duration::from_mins(5);
 /// The agent, as one look sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AgentLook {
-    /// It holds its lock, and has left this stamp on it; its pid, where it has said it.
-    Up { stamp: Option<SystemTime>, pid: Option<u32> },
+    /// It holds its lock.
+    Up(Up),
     /// Nobody holds its lock.
     Missing,
     /// It cannot be seen.
     Unknown,
+}
+
+/// An agent that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Up {
+    /// The stamp that it has left on its lock.
+    pub(super) stamp: Option<SystemTime>,
+    /// It has left one since it came up: it does leave stamps.
+    pub(super) has_stamped: bool,
+    /// Its pid, where it has said it.
+    pub(super) pid: Option<u32>,
+    /// There is no process with that pid.
+    pub(super) is_gone: bool,
 }
 
 /// One look.
@@ -53,6 +69,36 @@ pub(super) struct Look {
     pub(super) definition: Option<SystemTime>,
 }
 
+impl Life {
+    fn first(up: Up, now: Duration) -> Self {
+        let Up { stamp, has_stamped, pid, is_gone: _ } = up;
+        Self {
+            stamp,
+            still_since: now,
+            still_looks: 1,
+            has_stamped,
+            up_since: now,
+            is_kept: false,
+            pid,
+            others: 0,
+        }
+    }
+
+    fn goes_on(self, up: Up, now: Duration) -> Self {
+        let first = Self::first(up, now);
+        if self.pid != up.pid {
+            return Self { others: self.others + 1, ..first };
+        }
+        let Self { up_since, is_kept, .. } = self;
+        if self.stamp == up.stamp {
+            let has_stamped = self.has_stamped || up.has_stamped;
+            Self { still_looks: self.still_looks + 1, has_stamped, others: 0, ..self }
+        } else {
+            Self { has_stamped: true, up_since, is_kept, ..first }
+        }
+    }
+}
+
 /// What is to be done after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -60,6 +106,8 @@ pub(super) enum Action {
     Rest,
     /// Nothing yet: it was missed for the first time.
     LookAgain,
+    /// The agent stays up: let it be kept as one that works.
+    Keep,
     /// Have the agent looked after.
     Heal { cause: HealingCause, missed_for: Duration },
 }
@@ -80,6 +128,8 @@ pub(super) enum Healed {
 pub(super) struct State {
     missing_since: Option<Duration>,
     life: Option<Life>,
+    /// The stamp that was last seen on a lock whose recorded agent is gone.
+    last_stamp: Option<SystemTime>,
     tries: u32,
     not_before: Duration,
     definition: Option<SystemTime>,
@@ -92,8 +142,10 @@ struct Life {
     /// Since when the stamp is the same, and in how many looks.
     still_since: Duration,
     still_looks: u32,
-    /// It was another one before: this agent does leave stamps.
-    has_moved: bool,
+    /// This agent does leave stamps.
+    has_stamped: bool,
+    up_since: Duration,
+    is_kept: bool,
     pid: Option<u32>,
     /// How many looks in a row have found another agent than the one before.
     others: u32,
@@ -109,34 +161,41 @@ impl State {
         }
         match look.agent {
             AgentLook::Unknown => Action::Rest,
-            AgentLook::Up { stamp, pid } => self.up(stamp, pid, now),
+            AgentLook::Up(up) if up.is_gone && self.is_still(up) => self.missing(look.is_busy, now),
+            AgentLook::Up(up) => {
+                self.last_stamp = self.last_stamp.filter(|_| up.is_gone);
+                self.up(up, now)
+            }
             AgentLook::Missing => self.missing(look.is_busy, now),
         }
     }
 
-    fn up(&mut self, stamp: Option<SystemTime>, pid: Option<u32>, now: Duration) -> Action {
+    /// Whether the stamp on the lock is the one that was there before. Of an agent whose process is gone, something that it
+    /// has started may hold the lock, but nothing stamps it.
+    fn is_still(&mut self, up: Up) -> bool {
+        let before = std::mem::replace(&mut self.last_stamp, up.stamp);
+        before.is_none() || before == up.stamp
+    }
+
+    fn up(&mut self, up: Up, now: Duration) -> Action {
         self.missing_since = None;
-        let first =
-            Life { stamp, still_since: now, still_looks: 1, has_moved: false, pid, others: 0 };
-        let life = match self.life {
-            Some(life) if life.pid != pid => Life { others: life.others + 1, ..first },
-            Some(life) if life.stamp == stamp => {
-                Life { still_looks: life.still_looks + 1, others: 0, ..life }
-            }
-            Some(_) => Life { has_moved: true, ..first },
-            None => first,
-        };
+        let life = self.life.map_or_else(|| Life::first(up, now), |life| life.goes_on(up, now));
         self.life = Some(life);
         if life.others >= OTHERS_IN_A_ROW {
             return self.heal_if_due(HealingCause::AgentCrashing, Duration::ZERO, now);
         }
         let still_for = now.saturating_sub(life.still_since);
-        let is_stuck = life.has_moved && still_for >= STILL_LIMIT && life.still_looks > STILL_LOOKS;
-        if !is_stuck {
-            (self.tries, self.not_before) = (0, Duration::ZERO);
-            return Action::Rest;
+        let is_stuck =
+            life.has_stamped && still_for >= STILL_LIMIT && life.still_looks > STILL_LOOKS;
+        if is_stuck {
+            return self.heal_if_due(HealingCause::AgentStuck, still_for, now);
         }
-        self.heal_if_due(HealingCause::AgentStuck, still_for, now)
+        (self.tries, self.not_before) = (0, Duration::ZERO);
+        if !life.is_kept && now.saturating_sub(life.up_since) >= KEEP_AFTER {
+            self.life = Some(Life { is_kept: true, ..life });
+            return Action::Keep;
+        }
+        Action::Rest
     }
 
     fn missing(&mut self, is_busy: bool, now: Duration) -> Action {
@@ -179,7 +238,7 @@ mod tests {
     use super::*;
 
     const UP: Look = Look {
-        agent: AgentLook::Up { stamp: None, pid: Some(1) },
+        agent: AgentLook::Up(Up { stamp: None, has_stamped: false, pid: Some(1), is_gone: false }),
         is_busy: false,
         definition: None,
     };
@@ -192,7 +251,10 @@ mod tests {
 
     fn stamped(seconds: u64) -> Look {
         let stamp = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        Look { agent: AgentLook::Up { stamp, pid: Some(1) }, ..UP }
+        Look {
+            agent: AgentLook::Up(Up { stamp, has_stamped: false, pid: Some(1), is_gone: false }),
+            ..UP
+        }
     }
 
     /// Looks at these seconds; what is done at each.
@@ -296,7 +358,7 @@ mod tests {
             &[
                 (0, stamped(1), Action::Rest),
                 (10, stamped(9), Action::Rest),
-                (20, stamped(9), Action::Rest),
+                (20, stamped(9), Action::Keep),
                 (30, stamped(9), Action::Rest),
                 (40, stamped(9), stuck(30)),
             ],
@@ -313,18 +375,27 @@ mod tests {
             &[
                 (0, stamped(1), Action::Rest),
                 (10, stamped(9), Action::Rest),
-                (500, stamped(9), Action::Rest),
+                (500, stamped(9), Action::Keep),
                 (510, stamped(505), Action::Rest),
             ],
         );
+        let action = |look| if look == 2 { Action::Keep } else { Action::Rest };
         let still: Vec<(u64, Look, Action)> =
-            (0..20).map(|look| (look * 10, stamped(1), Action::Rest)).collect();
+            (0..20).map(|look| (look * 10, stamped(1), action(look))).collect();
         check(&mut State::default(), &still);
     }
 
     #[test]
     fn another_agent_at_each_look_is_one_that_does_not_stay_up() {
-        let of = |pid| Look { agent: AgentLook::Up { stamp: None, pid: Some(pid) }, ..UP };
+        let of = |pid| Look {
+            agent: AgentLook::Up(Up {
+                stamp: None,
+                has_stamped: false,
+                pid: Some(pid),
+                is_gone: false,
+            }),
+            ..UP
+        };
         let crashing =
             Action::Heal { cause: HealingCause::AgentCrashing, missed_for: Duration::ZERO };
         check(
@@ -345,6 +416,71 @@ mod tests {
                 (20, of(3), Action::Rest),
                 (30, of(3), Action::Rest),
                 (40, of(4), Action::Rest),
+            ],
+        );
+    }
+
+    #[test]
+    fn one_that_was_stuck_before_the_first_look_is_seen_too() {
+        let stuck = |still_for: u64| Action::Heal {
+            cause: HealingCause::AgentStuck,
+            missed_for: seconds(still_for),
+        };
+        let stamp = Some(SystemTime::UNIX_EPOCH);
+        let look = Look {
+            agent: AgentLook::Up(Up { stamp, has_stamped: true, pid: Some(1), is_gone: false }),
+            ..UP
+        };
+        check(
+            &mut State::default(),
+            &[
+                (0, look, Action::Rest),
+                (10, look, Action::Rest),
+                (20, look, Action::Keep),
+                (30, look, stuck(30)),
+            ],
+        );
+    }
+
+    #[test]
+    fn each_agent_that_stays_up_is_kept_once() {
+        let of = |pid| Look {
+            agent: AgentLook::Up(Up {
+                stamp: None,
+                has_stamped: false,
+                pid: Some(pid),
+                is_gone: false,
+            }),
+            ..UP
+        };
+        check(
+            &mut State::default(),
+            &[
+                (0, of(1), Action::Rest),
+                (10, of(1), Action::Rest),
+                (20, of(1), Action::Keep),
+                (30, of(1), Action::Rest),
+                (40, of(2), Action::Rest),
+                (60, of(2), Action::Keep),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_agent_is_no_agent_unless_it_is_stamped() {
+        let held = |stamp| {
+            let stamp = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(stamp));
+            let up = Up { stamp, has_stamped: true, pid: Some(1), is_gone: true };
+            Look { agent: AgentLook::Up(up), ..UP }
+        };
+        check(&mut State::default(), &[(0, held(1), Action::LookAgain), (10, held(1), heal(10))]);
+        // An agent that could not write itself down, on a full disk for one.
+        check(
+            &mut State::default(),
+            &[
+                (0, held(1), Action::LookAgain),
+                (10, held(9), Action::Rest),
+                (20, held(19), Action::Rest),
             ],
         );
     }

@@ -12,7 +12,7 @@ use rustix::{
     process::{Pid, test_kill_process},
 };
 
-use super::decide::{AgentLook, Look};
+use super::decide::{AgentLook, Look, Up};
 use crate::{ensure::JobKind, settings::Settings};
 
 /// Looks at the agent and at what may keep it away for a moment.
@@ -31,11 +31,13 @@ fn agent(settings: &Settings, directory: &StateDir) -> AgentLook {
     let path = directory.agent_lock();
     match lock::look(&path) {
         Ok(LockState::Held(_)) => {
-            let pid = JobKind::Agent.record(settings).map(|record| record.process.pid);
-            if pid.is_some_and(|pid| !exists(pid)) {
-                return AgentLook::Missing;
-            }
-            AgentLook::Up { stamp: lock::stamp_of(&path), pid }
+            let record = JobKind::Agent.record(settings);
+            let pid = record.as_ref().map(|record| record.process.pid);
+            let stamp = lock::stamp_of(&path);
+            let came_up = record.map(|record| SystemTime::from(record.started_at));
+            let has_stamped = stamp.zip(came_up).is_some_and(|(stamp, came_up)| stamp > came_up);
+            let is_gone = pid.is_some_and(|pid| !exists(pid));
+            AgentLook::Up(Up { stamp, has_stamped, pid, is_gone })
         }
         Ok(LockState::Free) => AgentLook::Missing,
         Err(_unusable) => AgentLook::Unknown,

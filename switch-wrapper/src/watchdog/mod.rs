@@ -28,7 +28,7 @@ use nixfleet_protocol::{
         atomic,
         lock::{Lock, LockError},
         read,
-        records::{AgentVerdict, FORMAT, HealingCause, Reload, RunningProgram},
+        records::{AgentVerdict, FORMAT, HealingCause, LastGoodAgent, Reload, RunningProgram},
     },
     process::ProcessIdentity,
     state_dir::StateDir,
@@ -39,7 +39,7 @@ use crate::{
     Failure,
     ensure::JobKind,
     messages::{say, warn, with_causes},
-    settings::Settings,
+    settings::{ServiceManager, Settings},
 };
 use decide::{Action, Healed, State};
 
@@ -79,6 +79,7 @@ pub(crate) fn run() -> Result<u8, Failure> {
         match state.handle(&look, began.elapsed()) {
             Action::Rest => {}
             Action::LookAgain => crash_point::reached(CrashPoint::WatchdogFirstLook),
+            Action::Keep => keep(&settings, &directory),
             Action::Heal { cause, missed_for } => {
                 let healed = heal(cause, missed_for);
                 state.healed(healed, began.elapsed());
@@ -158,6 +159,22 @@ fn become_the_installed(record: &RunningProgram) {
     let Some(installed) = &record.invoked_as else { return };
     let error = Command::new(installed).args(env::args_os().skip(1)).exec();
     warn(&format!("cannot become {}: {error}", installed.display()));
+}
+
+/// Has an agent that stays up kept as one that works, unless it is so kept already.
+fn keep(settings: &Settings, directory: &StateDir) {
+    let kept = read::read::<LastGoodAgent>(&directory.last_good_agent()).present();
+    let agent = JobKind::Agent.record(settings);
+    let is_kept = kept.zip(agent).is_some_and(|(kept, agent)| {
+        kept.exe == agent.exe && kept.definition_digest == agent.definition_digest
+    });
+    // systemd's units are home-manager's alone: nothing is put back there.
+    if !is_kept && settings.service_manager == ServiceManager::Launchd {
+        // A look-after that finds everything in order keeps it; one that does not is said by the next look.
+        if let Err(why) = ensure_agent(HealingCause::Asked, Duration::ZERO) {
+            warn(&why);
+        }
+    }
 }
 
 /// Has the agent looked after.

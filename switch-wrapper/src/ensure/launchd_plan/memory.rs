@@ -31,6 +31,8 @@ pub(in crate::ensure) struct Memory {
     pub(super) stray: Option<(u32, Duration)>,
     /// A process that reacts to nothing: it is to be ended whatever it looks like.
     stuck: Option<u32>,
+    /// The process that the job had before anything was done.
+    first_pid: Option<u32>,
     /// The job's process, as last seen.
     pub(super) job_pid: Option<u32>,
     /// Since when that process is expected to come up or to go.
@@ -104,6 +106,9 @@ impl Memory {
         };
         self.exit_timeout = job.exit_timeout;
         self.first_runs = self.first_runs.or(job.runs);
+        if !self.acted {
+            self.first_pid = self.first_pid.or(job.pid);
+        }
         if job.pid.is_some() && job.pid != self.job_pid {
             self.job_pid = job.pid;
             self.job_pid_since = now;
@@ -192,6 +197,11 @@ impl Memory {
             && job.pid.is_none()
             && job.last_end.is_some()
             && job.runs.is_some_and(|runs| runs >= 2)
+    }
+
+    /// Whether the job had this process before anything was done.
+    pub(super) fn was_there_before(&self, pid: u32) -> bool {
+        self.first_pid == Some(pid)
     }
 
     /// Whether this process was seen to react to nothing.

@@ -82,6 +82,7 @@ fn seen(gui: JobView, program: Option<ProgramView>) -> Observation {
         has_other_that_worked: false,
         copy: None,
         program,
+        is_locked: false,
     }
 }
 
@@ -251,6 +252,7 @@ fn an_outdated_agent_is_ended_once_and_started() {
 fn an_agent_that_hangs_before_it_is_ready_is_ended() {
     let hanging = seen(loaded(Some(7)), None);
     let mut memory = Memory::default();
+    memory.did(Step::Kickstart(Domain::Gui), Some(0), "", ZERO);
     assert_eq!(step(&hanging, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
     let ask = Step::Terminate(Domain::Gui, 7);
     assert_eq!(step(&hanging, &mut memory, READY_LIMIT), Decision::Do(ask));
@@ -624,4 +626,17 @@ fn a_long_exit_timeout_is_not_waited_for() {
     let mut memory = Memory::default();
     assert_eq!(step(&seen(slow.clone(), None), &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
     assert_eq!(step(&seen(slow, None), &mut memory, LONGEST_PATIENCE), Decision::Do(Step::Kill(7)));
+}
+
+#[test]
+fn a_process_that_was_there_before_is_not_ended_for_want_of_a_record() {
+    let unknown = seen(loaded(Some(7)), None);
+    let mut memory = Memory::default();
+    assert_eq!(step(&unknown, &mut memory, ZERO), Decision::Wait(LOOK_AGAIN));
+    let Decision::End(end) = step(&unknown, &mut memory, READY_LIMIT) else { panic!() };
+    assert_eq!(end.verdict, AgentVerdict::NotBack);
+    assert!(end.explanation.contains("NIXFLEET_STATE_DIR"), "{}", end.explanation);
+    // It holds its lock here: it is the one, whatever has become of its record.
+    let locked = Observation { is_locked: true, ..unknown };
+    assert_end(&step(&locked, &mut memory, READY_LIMIT), AgentVerdict::Healthy);
 }
