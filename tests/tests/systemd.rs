@@ -124,6 +124,10 @@ fn a_watchdog_as_a_unit_of_its_own(linux: &Linux) {
     let pid = show("MainPID");
     assert_eq!(switch(&["install"]).status.code(), Some(0));
     assert_eq!(show("MainPID"), pid);
+    // An installation that was cut short after it had written the unit is finished by the next one.
+    linux.systemctl(&["disable", WATCHDOG]).unwrap();
+    assert_eq!(switch(&["install"]).status.code(), Some(0));
+    assert_eq!((show("UnitFileState"), show("MainPID")), ("enabled".to_owned(), pid));
 
     let old = linux.wait_for_agent(None).unwrap();
     linux.systemctl(&["stop", linux::UNIT]).unwrap();

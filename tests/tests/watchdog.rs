@@ -7,11 +7,11 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use nixfleet_protocol::journal::{
-    read,
+    lock, read,
     records::{AgentVerdict, Healing, HealingCause, RunningProgram},
 };
 use nixfleet_tests::stage::{
@@ -199,4 +199,41 @@ fn a_watchdog_that_is_killed_is_started_again() {
         Ok(scene.watchdog().filter(|record| record.process != old.process))
     })
     .unwrap();
+}
+
+/// Whoever installs with a variable in his shell that the agent's job does not have.
+#[test]
+fn an_agent_with_another_state_directory_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dashboard = Dashboard::start(folder.path()).unwrap();
+    let mac = Mac::new(dashboard.url(), MacOptions::default()).unwrap();
+    let agent = mac.wait_for_agent().unwrap();
+    let other = mac.folder.path("another-state-directory");
+    let ensured = mac
+        .folder
+        .user_command("nixfleet-switch")
+        .arg("ensure-agent")
+        .env("NIXFLEET_STATE_DIR", &other)
+        .output()
+        .unwrap();
+    assert_eq!(ensured.status.code(), Some(69), "{}", text(&ensured));
+    assert!(text(&ensured).contains("NIXFLEET_STATE_DIR"), "{}", text(&ensured));
+    assert!(agent.process.is_alive().unwrap());
+}
+
+#[test]
+fn an_agent_that_came_to_a_stop_before_the_watchdog_came_up_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let dashboard = Dashboard::start(folder.path()).unwrap();
+    let mac = Mac::new(dashboard.url(), MacOptions::default()).unwrap();
+    let agent = mac.wait_for_agent().unwrap();
+    let lock = mac.folder.state_dir().join("agent.lock");
+    wait::until_true("the agent has given a sign of life", wait::PATIENCE, || {
+        Ok(lock::stamp_of(&lock).is_some_and(|stamp| stamp > SystemTime::from(agent.started_at)))
+    })
+    .unwrap();
+    processes::signal(agent.process.pid, Signal::STOP);
+    let installed = mac.folder.user_command("nixfleet-switch").arg("install").output().unwrap();
+    assert!(installed.status.success(), "{}", text(&installed));
+    mac.wait_for_next_agent(&agent).unwrap();
 }

@@ -16,6 +16,7 @@ use super::{
     job::JobKind,
     launchctl::{Job, JobView},
     program::ProgramView,
+    unknown_process,
 };
 
 mod memory;
@@ -395,23 +396,11 @@ fn judge(
             Decision::end(verdict, format!("the {noun} {back} (pid {}){how}", program.pid()))
         }
         (Some(_), None) if now < memory.job_pid_since + READY_LIMIT => Decision::Wait(LOOK_AGAIN),
-        (Some(pid), None) if memory.was_there_before(pid) => unknown_process(pid, observation),
+        (Some(pid), None) if observation.is_locked || memory.was_there_before(pid) => {
+            Decision::End(unknown_process(pid, observation.kind, observation.is_locked))
+        }
         (Some(pid), None) => terminate(domain, pid, memory, now),
     }
-}
-
-/// The job had this process before anything was done, and there is no record of it here. It is left alone: it may keep its
-/// records elsewhere, and has not been seen to do anything wrong.
-fn unknown_process(pid: u32, observation: &Observation) -> Decision {
-    let noun = observation.kind.noun();
-    if observation.is_locked {
-        let why = format!("the {noun} runs (pid {pid}), but its own record cannot be read");
-        return Decision::end(AgentVerdict::Healthy, why);
-    }
-    let why = format!(
-        "its job has a process (pid {pid}) that has not written itself down in this state directory; if the {noun} has another one, set NIXFLEET_STATE_DIR to the same for both"
-    );
-    Decision::end(AgentVerdict::NotBack, why)
 }
 
 /// A program that was started as this job and is not the job's process any more: it has left the job's group, outlived it,

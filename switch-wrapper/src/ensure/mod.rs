@@ -116,6 +116,21 @@ impl Conclusion {
     }
 }
 
+/// The job has a process of which there is no record here, and that holds its lock here, or was there before anything was
+/// done. It is left alone: on a full disk it cannot write itself down, or it keeps its records elsewhere, and it has not
+/// been seen to do anything wrong.
+fn unknown_process(pid: u32, kind: JobKind, is_locked: bool) -> Conclusion {
+    let noun = kind.noun();
+    if is_locked {
+        let why = format!("the {noun} runs (pid {pid}), but its own record cannot be read");
+        return Conclusion::new(AgentVerdict::Healthy, why);
+    }
+    let why = format!(
+        "its job has a process (pid {pid}) that has not written itself down in this state directory; if the {noun} has another one, set NIXFLEET_STATE_DIR to the same for both"
+    );
+    Conclusion::new(AgentVerdict::NotBack, why)
+}
+
 /// What is to be looked after, and what is known of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {

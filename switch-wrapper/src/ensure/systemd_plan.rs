@@ -6,7 +6,7 @@ use nixfleet_protocol::journal::records::AgentVerdict;
 
 use super::{
     LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER, job::JobKind,
-    program::ProgramView,
+    program::ProgramView, unknown_process,
 };
 
 /// Time between two restarts: systemd's own start limit is five in ten seconds.
@@ -58,6 +58,8 @@ pub(super) struct Observation {
     pub(super) unit: UnitView,
     /// The program that is up.
     pub(super) program: Option<ProgramView>,
+    /// Somebody holds the program's lock in our state directory.
+    pub(super) is_locked: bool,
 }
 
 /// One step: one call.
@@ -82,6 +84,8 @@ pub(super) struct Memory {
     reset_at: Option<Duration>,
     restarted_at: Option<Duration>,
     last_answer: Option<String>,
+    /// The process that the unit had before anything was done.
+    first_pid: Option<u32>,
     pid: Option<u32>,
     pid_since: Duration,
     /// A process that reacts to nothing: it is to be ended whatever it looks like.
@@ -100,6 +104,9 @@ impl Memory {
             UnitView::Known(unit) => unit.pid,
             UnitView::NotFound | UnitView::Unclear(_) => None,
         };
+        if !self.acted {
+            self.first_pid = self.first_pid.or(pid);
+        }
         if pid.is_some() && pid != self.pid {
             self.pid = pid;
             self.pid_since = now;
@@ -201,6 +208,12 @@ fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration)
         {
             Decision::Wait(LOOK_AGAIN)
         }
+        (ActiveState::Active, None)
+            if unit.pid.is_some() && (observation.is_locked || unit.pid == memory.first_pid) =>
+        {
+            let pid = unit.pid.unwrap_or_default();
+            Decision::End(unknown_process(pid, observation.kind, observation.is_locked))
+        }
         (ActiveState::Failed, _) if memory.reset_at <= memory.restarted_at => {
             let is_first = memory.reset_at.is_none();
             if is_first || restart_is_due(memory, now) {
@@ -296,7 +309,8 @@ mod tests {
         memory: &mut Memory,
         now: u64,
     ) -> Decision {
-        let observation = Observation { kind: JobKind::Agent, unit, program };
+        let is_locked = false;
+        let observation = Observation { kind: JobKind::Agent, unit, program, is_locked };
         let now = Duration::from_secs(now);
         memory.saw(&observation, now);
         next(&observation, memory, Limits::default(), now)
@@ -358,13 +372,20 @@ mod tests {
     #[test]
     fn a_unit_that_does_not_get_ready_is_restarted() {
         let active = || unit(ActiveState::Active, Some(7));
+        let inactive = unit(ActiveState::Inactive, None);
         let mut memory = Memory::default();
+        assert_eq!(step(inactive, None, &mut memory, 0), Decision::Do(Step::Restart));
+        memory.did(Step::Restart, "", Duration::ZERO);
         assert_eq!(step(active(), None, &mut memory, 0), Decision::Wait(LOOK_AGAIN));
         assert_eq!(
             step(active(), Some(agent(99, false)), &mut memory, 9),
             Decision::Wait(LOOK_AGAIN)
         );
         assert_eq!(step(active(), None, &mut memory, 10), Decision::Do(Step::Restart));
+        // One that was there before anything was done may keep its records elsewhere.
+        let mut memory = Memory::default();
+        assert_eq!(step(active(), None, &mut memory, 0), Decision::Wait(LOOK_AGAIN));
+        assert_end(&step(active(), None, &mut memory, 10), AgentVerdict::NotBack);
     }
 
     #[test]

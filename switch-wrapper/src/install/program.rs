@@ -158,7 +158,12 @@ mod tests {
         assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(install("one"), (first.clone(), false));
 
+        // As an installation leaves it that was cut before the copy could be run.
+        fs::write(&exe, "two").unwrap();
+        let cut = copy(&installed::stable_folder(&home), &exe).unwrap();
+        fs::set_permissions(&cut, fs::Permissions::from_mode(0o600)).unwrap();
         let (second, changed) = install("two");
+        assert_eq!(fs::metadata(&second).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(changed && first.exists());
         assert_eq!(fs::read_to_string(installed::stable_wrapper(&home)).unwrap(), "two");
         let (third, _) = install("three");
