@@ -8,10 +8,10 @@ use nixfleet_tests::chaos::{
 };
 
 /// A seed whose first steps have something of everything.
-const SEED: u64 = 28;
+const SEED: u64 = 7;
 
 /// So many of them take most of a minute.
-const STEPS: u32 = 6;
+const STEPS: u32 = 5;
 
 #[test]
 fn whatever_a_seed_does_the_invariants_hold_after_each_step() {

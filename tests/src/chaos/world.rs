@@ -169,7 +169,9 @@ impl World {
             Act::ThrowOutAgent => {
                 let label = LABEL.to_owned();
                 let domain = Domain::Gui(rustix::process::getuid().as_raw());
-                launchd.control(Control::Remove(ServiceTarget { domain, label }))?;
+                let done = launchd.control(Control::Remove(ServiceTarget { domain, label }));
+                // One that is not loaded cannot be thrown out.
+                return Ok(done.err().map(|error| error.to_string()).unwrap_or_default());
             }
             Act::KickstartByHand => {
                 let target = self.host.agent_target();
