@@ -59,6 +59,10 @@ fn play(line: &CommandLine) -> Result<bool, Trouble> {
         }
         return Ok(true);
     }
+    if !cfg!(debug_assertions) {
+        let why = "programs built for release have no crash points; build without --release";
+        return Err(Trouble::Said(why.to_owned()));
+    }
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = line.jobs.unwrap_or(processors * JOBS_FOR_EACH_PROCESSOR);
     let played = side_by_side::play(&cells, jobs, |cell, played| {
