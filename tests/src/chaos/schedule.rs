@@ -32,15 +32,27 @@ impl Iterator for Schedule {
         self.number += 1;
         let rng = &mut self.rng;
         let deed = deed(rng);
-        Some(Step {
+        let mut step = Step {
             number: self.number,
             faults: faults(rng),
             armed: armed(rng),
             deed,
             home_manager: home_manager(rng),
             acts: acts(rng),
-        })
+        };
+        if leaves_the_agent_to_the_watchdog(&step) {
+            step.acts.retain(|timed| timed.act != Act::BootOutWatchdog);
+        }
+        Some(step)
     }
+}
+
+/// Only the watchdog may be left to bring the agent back. If somebody takes that out by hand too, nobody is left before
+/// the next login.
+fn leaves_the_agent_to_the_watchdog(step: &Step) -> bool {
+    let takes_agent_out =
+        |timed: &Timed| matches!(timed.act, Act::BootOutAgent | Act::ThrowOutAgent);
+    step.deed == Deed::Plain || step.may_kill_a_wrapper() || step.acts.iter().any(takes_agent_out)
 }
 
 /// One of these, each as likely as its weight.
@@ -245,6 +257,18 @@ mod tests {
         let armed: HashSet<CrashPoint> =
             steps.iter().flat_map(|step| step.armed.iter().copied()).collect();
         assert_eq!(armed.len(), CrashPoint::ALL.len());
+    }
+
+    #[test]
+    fn somebody_is_left_who_can_bring_the_agent_back() {
+        let steps = first(5, 3_000);
+        let is_taken_out =
+            |step: &&Step| step.acts.iter().any(|timed| timed.act == Act::BootOutWatchdog);
+        let without_watchdog: Vec<&Step> = steps.iter().filter(is_taken_out).collect();
+        assert!(!without_watchdog.is_empty());
+        for step in without_watchdog {
+            assert!(!leaves_the_agent_to_the_watchdog(step), "{step}");
+        }
     }
 
     #[test]
