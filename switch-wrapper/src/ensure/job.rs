@@ -11,7 +11,7 @@ use nixfleet_protocol::{
     state_dir::StateDir,
 };
 
-use crate::settings::Settings;
+use crate::settings::{ServiceManager, Settings};
 
 /// Which job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +20,17 @@ pub(crate) enum JobKind {
     Agent,
     /// The watchdog's.
     Watchdog,
+}
+
+/// What a job has left in our state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// Nothing: it may keep its records elsewhere.
+    None,
+    /// The record of a program that was started as this job.
+    Record,
+    /// Somebody holds the program's lock.
+    Locked,
 }
 
 impl JobKind {
@@ -55,14 +66,36 @@ impl JobKind {
         }
     }
 
+    /// What the job has left in our state directory.
+    pub(crate) fn trace(self, settings: &Settings) -> Trace {
+        if self.is_locked(settings) {
+            Trace::Locked
+        } else if self.was_here(settings) {
+            Trace::Record
+        } else {
+            Trace::None
+        }
+    }
+
     /// Whether somebody holds the program's lock. One that cannot be looked at says nothing.
-    pub(crate) fn is_locked(self, settings: &Settings) -> bool {
+    fn is_locked(self, settings: &Settings) -> bool {
         let Ok(directory) = StateDir::look(&settings.state_dir) else { return false };
         let path = match self {
             Self::Agent => directory.agent_lock(),
             Self::Watchdog => directory.watchdog_lock(),
         };
         lock::look(&path).is_ok_and(|state| matches!(state, LockState::Held(_)))
+    }
+
+    /// Whether the last program that wrote itself down was started as this job. What somebody has started by hand says
+    /// nothing of where the job keeps its records.
+    fn was_here(self, settings: &Settings) -> bool {
+        self.record(settings).is_some_and(|record| match settings.service_manager {
+            ServiceManager::Launchd => {
+                record.definition_path.as_ref() == Some(self.plist(settings))
+            }
+            ServiceManager::Systemd | ServiceManager::None => true,
+        })
     }
 
     /// The program that runs, as it wrote itself down.

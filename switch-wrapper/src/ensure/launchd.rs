@@ -110,7 +110,7 @@ impl Launchd<'_> {
             // Last: a program that was seen after its job cannot be one from before.
             program: program::look(self.settings, self.kind, since)
                 .map(|program| program.kept_if(self.keeps_what_runs)),
-            is_locked: self.kind.is_locked(self.settings),
+            trace: self.kind.trace(self.settings),
         }
     }
 

@@ -13,7 +13,8 @@ use nixfleet_protocol::{installed::Difference, journal::records::AgentVerdict};
 use super::{
     LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER,
     definition::{Definition, Domain, Domains, OnDisk},
-    job::JobKind,
+    is_left_alone,
+    job::{JobKind, Trace},
     launchctl::{Job, JobView},
     program::ProgramView,
     unknown_process,
@@ -79,8 +80,8 @@ pub(super) struct Observation {
     pub(super) copy: Option<Definition>,
     /// The program that is up.
     pub(super) program: Option<ProgramView>,
-    /// Somebody holds the program's lock in our state directory.
-    pub(super) is_locked: bool,
+    /// What the job has left in our state directory.
+    pub(super) trace: Trace,
 }
 
 /// One step. Each is one call, one signal, or one file.
@@ -396,8 +397,8 @@ fn judge(
             Decision::end(verdict, format!("the {noun} {back} (pid {}){how}", program.pid()))
         }
         (Some(_), None) if now < memory.job_pid_since + READY_LIMIT => Decision::Wait(LOOK_AGAIN),
-        (Some(pid), None) if observation.is_locked || memory.was_there_before(pid) => {
-            Decision::End(unknown_process(pid, observation.kind, observation.is_locked))
+        (Some(pid), None) if is_left_alone(observation.trace, memory.was_there_before(pid)) => {
+            Decision::End(unknown_process(pid, observation.kind, observation.trace))
         }
         (Some(pid), None) => terminate(domain, pid, memory, now),
     }

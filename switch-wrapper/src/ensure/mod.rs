@@ -40,6 +40,7 @@ use crate::{
     settings::{ServiceManager, Settings},
 };
 pub(crate) use job::JobKind;
+use job::Trace;
 pub(crate) use last_good::put_in_place;
 pub(crate) use removal::{Removed, enable_unit, take_out};
 use steps::Steps;
@@ -116,12 +117,21 @@ impl Conclusion {
     }
 }
 
-/// The job has a process of which there is no record here, and that holds its lock here, or was there before anything was
-/// done. It is left alone: on a full disk it cannot write itself down, or it keeps its records elsewhere, and it has not
-/// been seen to do anything wrong.
-fn unknown_process(pid: u32, kind: JobKind, is_locked: bool) -> Conclusion {
+/// Whether a process of the job of which there is no record here is left alone. It is if it holds its lock here: on a full
+/// disk it cannot write itself down. And if the job has never been at work here, and the process was there before anything
+/// was done: it keeps its records elsewhere, and has not been seen to do anything wrong.
+const fn is_left_alone(trace: Trace, was_there_before: bool) -> bool {
+    match trace {
+        Trace::Locked => true,
+        Trace::None => was_there_before,
+        Trace::Record => false,
+    }
+}
+
+/// What is said of one that is left alone.
+fn unknown_process(pid: u32, kind: JobKind, trace: Trace) -> Conclusion {
     let noun = kind.noun();
-    if is_locked {
+    if trace == Trace::Locked {
         let why = format!("the {noun} runs (pid {pid}), but its own record cannot be read");
         return Conclusion::new(AgentVerdict::Healthy, why);
     }

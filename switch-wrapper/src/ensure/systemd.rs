@@ -35,8 +35,8 @@ pub(super) fn drive(
         // Last: a program that was seen after its unit cannot be one from before.
         let program = program::look(settings, task.kind, task.since)
             .map(|program| program.kept_if(task.keeps_what_runs));
-        let is_locked = task.kind.is_locked(settings);
-        let observation = Observation { kind: task.kind, unit, program, is_locked };
+        let observation =
+            Observation { kind: task.kind, unit, program, trace: task.kind.trace(settings) };
         let now = steps.elapsed();
         memory.saw(&observation, now);
         match systemd_plan::next(&observation, &memory, task.limits, now) {

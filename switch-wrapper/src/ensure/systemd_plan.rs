@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use nixfleet_protocol::journal::records::AgentVerdict;
 
 use super::{
-    LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER, job::JobKind,
-    program::ProgramView, unknown_process,
+    LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER, is_left_alone,
+    job::{JobKind, Trace},
+    program::ProgramView,
+    unknown_process,
 };
 
 /// Time between two restarts: systemd's own start limit is five in ten seconds.
@@ -58,8 +60,8 @@ pub(super) struct Observation {
     pub(super) unit: UnitView,
     /// The program that is up.
     pub(super) program: Option<ProgramView>,
-    /// Somebody holds the program's lock in our state directory.
-    pub(super) is_locked: bool,
+    /// What the job has left in our state directory.
+    pub(super) trace: Trace,
 }
 
 /// One step: one call.
@@ -209,10 +211,11 @@ fn judge(unit: &Unit, observation: &Observation, memory: &Memory, now: Duration)
             Decision::Wait(LOOK_AGAIN)
         }
         (ActiveState::Active, None)
-            if unit.pid.is_some() && (observation.is_locked || unit.pid == memory.first_pid) =>
+            if unit.pid.is_some()
+                && is_left_alone(observation.trace, unit.pid == memory.first_pid) =>
         {
             let pid = unit.pid.unwrap_or_default();
-            Decision::End(unknown_process(pid, observation.kind, observation.is_locked))
+            Decision::End(unknown_process(pid, observation.kind, observation.trace))
         }
         (ActiveState::Failed, _) if memory.reset_at <= memory.restarted_at => {
             let is_first = memory.reset_at.is_none();
@@ -309,8 +312,8 @@ mod tests {
         memory: &mut Memory,
         now: u64,
     ) -> Decision {
-        let is_locked = false;
-        let observation = Observation { kind: JobKind::Agent, unit, program, is_locked };
+        let kind = JobKind::Agent;
+        let observation = Observation { kind, unit, program, trace: Trace::None };
         let now = Duration::from_secs(now);
         memory.saw(&observation, now);
         next(&observation, memory, Limits::default(), now)

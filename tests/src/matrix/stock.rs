@@ -1,5 +1,7 @@
 //! What stands in a cell's journal and in the dashboard at one moment.
 
+use std::time::Duration;
+
 use nixfleet_protocol::{
     installed,
     journal::lock::{self, LockState},
@@ -10,7 +12,7 @@ use super::{
     observation::{Command, Request, Told},
     scene::Scene,
 };
-use crate::stage::Trouble;
+use crate::stage::{Trouble, wait};
 
 /// Whether the switch of this command is over.
 pub(super) fn has_result(scene: &Scene, command: &str) -> Result<bool, Trouble> {
@@ -39,17 +41,26 @@ pub(super) fn outdated(scene: &Scene) -> Result<Option<String>, Trouble> {
     Ok(difference.map(|difference| difference.to_string()))
 }
 
-/// Whether nobody is at work any more.
+/// How long somebody may be at work when a cell is over: the watchdog has each agent that stays up looked after once.
+const AT_WORK: Duration = Duration::from_secs(15);
+
+/// Whether nobody is at work any more, or ends soon.
 pub(super) fn locks_are_free(scene: &Scene) -> Result<bool, Trouble> {
     let journal = scene.mac.folder.journal()?;
     let directory = journal.directory();
-    for path in [directory.switch_lock(), directory.ensure_lock()] {
-        let state = lock::look(&path).map_err(|error| Trouble::Said(error.to_string()))?;
-        if matches!(state, LockState::Held(_)) {
-            return Ok(false);
+    let free = wait::until_true("nobody is at work", AT_WORK, || {
+        let mut all_free = true;
+        for path in [directory.switch_lock(), directory.ensure_lock()] {
+            let state = lock::look(&path).map_err(|error| Trouble::Said(error.to_string()))?;
+            all_free &= !matches!(state, LockState::Held(_));
         }
+        Ok(all_free)
+    });
+    match free {
+        Ok(()) => Ok(true),
+        Err(Trouble::InVain { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(true)
 }
 
 /// What was accepted.

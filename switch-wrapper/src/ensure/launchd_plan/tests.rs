@@ -82,7 +82,7 @@ fn seen(gui: JobView, program: Option<ProgramView>) -> Observation {
         has_other_that_worked: false,
         copy: None,
         program,
-        is_locked: false,
+        trace: Trace::None,
     }
 }
 
@@ -636,7 +636,11 @@ fn a_process_that_was_there_before_is_not_ended_for_want_of_a_record() {
     let Decision::End(end) = step(&unknown, &mut memory, READY_LIMIT) else { panic!() };
     assert_eq!(end.verdict, AgentVerdict::NotBack);
     assert!(end.explanation.contains("NIXFLEET_STATE_DIR"), "{}", end.explanation);
+    // The job has been at work here before: this one should have written itself down.
+    let known = Observation { trace: Trace::Record, ..unknown.clone() };
+    let ask = Decision::Do(Step::Terminate(Domain::Gui, 7));
+    assert_eq!(step(&known, &mut memory, READY_LIMIT), ask);
     // It holds its lock here: it is the one, whatever has become of its record.
-    let locked = Observation { is_locked: true, ..unknown };
+    let locked = Observation { trace: Trace::Locked, ..unknown };
     assert_end(&step(&locked, &mut memory, READY_LIMIT), AgentVerdict::Healthy);
 }
