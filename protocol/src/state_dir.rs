@@ -197,9 +197,12 @@ impl StateDir {
 
 fn prepare_one(path: &Path) -> Result<(), StateDirError> {
     let failed = |action| move |source| StateDirError::Io { action, path: path.to_owned(), source };
+    let me = rustix::process::geteuid().as_raw();
+    if let Some(owner) = nearest_owner(path).filter(|owner| is_intruder(me, *owner)) {
+        return Err(StateDirError::WrongOwner { path: path.to_owned(), owner, me });
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
     let metadata = fs::metadata(path).map_err(failed("look at"))?;
-    let me = rustix::process::geteuid().as_raw();
     if metadata.uid() != me {
         let owner = metadata.uid();
         return Err(StateDirError::WrongOwner { path: path.to_owned(), owner, me });
@@ -209,6 +212,17 @@ fn prepare_one(path: &Path) -> Result<(), StateDirError> {
         fs::set_permissions(path, closed).map_err(failed("close to others"))?;
     }
     Ok(())
+}
+
+/// Who owns the place, or the nearest folder above it that is there.
+fn nearest_owner(path: &Path) -> Option<u32> {
+    path.ancestors().find_map(|place| fs::metadata(place).ok()).map(|metadata| metadata.uid())
+}
+
+/// `sudo` may leave HOME as it was. Root can make a directory anywhere, but what it makes in a user's home keeps that user's
+/// own agent out.
+const fn is_intruder(me: u32, owner: u32) -> bool {
+    me == 0 && owner != 0
 }
 
 /// The directory of one switch.
@@ -358,6 +372,18 @@ mod tests {
         for path in directory.folders() {
             assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn root_makes_nothing_in_a_user_s_home() {
+        for (me, owner, expected) in
+            [(0, 501, true), (0, 0, false), (501, 501, false), (501, 0, false)]
+        {
+            assert_eq!(is_intruder(me, owner), expected, "{me} {owner}");
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let owner = fs::metadata(temporary.path()).unwrap().uid();
+        assert_eq!(nearest_owner(&temporary.path().join("not/there")), Some(owner));
     }
 
     #[test]
