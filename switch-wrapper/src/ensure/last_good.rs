@@ -150,8 +150,13 @@ fn is_plain(path: &str) -> bool {
 pub(crate) fn put_in_place(plist: &Path, content: &[u8]) -> io::Result<()> {
     let name = plist.file_name().unwrap_or_default().to_string_lossy();
     let next = plist.with_file_name(format!(".{name}.next"));
+    // What is left of an earlier try, whoever made it, and whatever it is: a link would have us write somewhere else.
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(PLIST_MODE).open(&next)?;
+    let mut file = options.write(true).create_new(true).mode(PLIST_MODE).open(&next)?;
     file.write_all(content)?;
     file.set_permissions(Permissions::from_mode(PLIST_MODE))?;
     file.sync_all()?;
@@ -229,6 +234,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&plist).unwrap(), "one");
         assert_eq!(fs::metadata(&plist).unwrap().permissions().mode() & 0o777, PLIST_MODE);
         assert!(!scene.path(".agent.plist.next").exists());
+    }
+
+    #[test]
+    fn what_an_earlier_try_has_left_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plist, other) = (folder.path().join("a.plist"), folder.path().join("other"));
+        fs::write(&other, "other").unwrap();
+        symlink(&other, folder.path().join(".a.plist.next")).unwrap();
+        put_in_place(&plist, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&plist).unwrap(), "new");
+        assert!(!fs::symlink_metadata(&plist).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "other");
     }
 
     #[test]
