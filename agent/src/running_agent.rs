@@ -1,8 +1,8 @@
 //! Being the one agent: `agent.lock`, and `agent.json`, by which others know that this agent is up.
 
 use std::{
-    io,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use nixfleet_protocol::{
         lock::{Lock, LockError},
         read,
         records::{DashboardContact, FORMAT, RunningProgram},
+        reserve::Reserve,
     },
     process::{AskError, ProcessIdentity},
     state_dir::StateDir,
@@ -104,6 +105,23 @@ pub(crate) struct AgentRecord {
     record: RunningProgram,
 }
 
+/// Writes with the space that an agent before has kept back if there is no other, and keeps some back for the next one: a
+/// full disk must not keep the agent from coming up.
+fn with_reserve(
+    reserve: &Path,
+    mut write: impl FnMut() -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
+    match write() {
+        Err(error) if error.is_out_of_space() && fs::remove_file(reserve).is_ok() => write()?,
+        written => written?,
+    }
+    if fs::metadata(reserve).map_or(0, |metadata| metadata.len()) == 0 {
+        // Where there is not enough for all of it, what there is has to do.
+        let _ = Reserve::take(reserve);
+    }
+    Ok(())
+}
+
 impl AgentRecord {
     /// Writes down that this agent is up.
     pub(crate) fn write(directory: &StateDir, settings: &Settings) -> Result<Self, RecordError> {
@@ -125,7 +143,7 @@ impl AgentRecord {
             dashboard: None,
         };
         let path = directory.agent_record();
-        match atomic::replace(&path, &record) {
+        match with_reserve(&directory.agent_reserve(), || atomic::replace(&path, &record)) {
             Ok(()) => {}
             // Its lock and the stamp on it say that it is up; the record follows with a heartbeat, once there is room.
             Err(error) if error.is_out_of_space() => {
@@ -163,5 +181,35 @@ impl AgentRecord {
     pub(crate) fn note_heartbeat(&mut self) -> Result<(), WriteError> {
         self.record.last_heartbeat_at = Some(Timestamp::now());
         atomic::replace_lazily(&self.path, &self.record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_costs_the_reserve_and_not_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = folder.path().join("reserve");
+        with_reserve(&reserve, || Ok(())).unwrap();
+        assert!(reserve.exists());
+
+        let full = || WriteError::Io {
+            kind: "record",
+            path: folder.path().to_owned(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        let mut was_there = Vec::new();
+        with_reserve(&reserve, || {
+            was_there.push(reserve.exists());
+            if reserve.exists() { Err(full()) } else { Ok(()) }
+        })
+        .unwrap();
+        assert_eq!(was_there, [true, false]);
+        assert!(reserve.exists(), "there is one for the next time again");
+
+        fs::remove_file(&reserve).unwrap();
+        assert!(with_reserve(&reserve, || Err(full())).is_err());
     }
 }

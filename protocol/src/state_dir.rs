@@ -124,6 +124,11 @@ impl StateDir {
         self.root.join("agent.json")
     }
 
+    /// Disk space kept back for the agent's record.
+    pub fn agent_reserve(&self) -> PathBuf {
+        self.root.join("agent.reserve")
+    }
+
     /// The token that the dashboard gave this host.
     pub fn host_token(&self) -> PathBuf {
         self.root.join("token")
