@@ -15,6 +15,7 @@ use nixfleet_protocol::journal::{
     records::{AgentVerdict, Healing, HealingCause, RunningProgram},
 };
 use nixfleet_tests::stage::{
+    Trouble,
     dashboard::Dashboard,
     folder::HOST,
     mac::{LABEL, Mac, MacOptions},
@@ -235,5 +236,38 @@ fn an_agent_that_came_to_a_stop_before_the_watchdog_came_up_is_replaced() {
     processes::signal(agent.process.pid, Signal::STOP);
     let installed = mac.folder.user_command("nixfleet-switch").arg("install").output().unwrap();
     assert!(installed.status.success(), "{}", text(&installed));
+    mac.wait_for_next_agent(&agent).unwrap();
+}
+
+/// Whoever is stopped with the lock in hand would keep everybody else from bringing the agent back.
+#[test]
+fn looking_after_the_agent_cannot_be_stopped_with_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let dashboard = Dashboard::start(folder.path()).unwrap();
+    let mac = Mac::new(dashboard.url(), MacOptions::default()).unwrap();
+    let agent = mac.wait_for_agent().unwrap();
+    fs::write(mac.installed_plist(), mac.plist_text(2)).unwrap();
+    // A group of its own in our session, as a shell makes one: there SIGTSTP stops.
+    let mut ensuring = mac
+        .folder
+        .user_command("nixfleet-switch")
+        .arg("ensure-agent")
+        .process_group(0)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lock = mac.folder.state_dir().join("ensure.lock");
+    wait::until_true("the agent is booted out", wait::PATIENCE, || {
+        Ok(lock::look(&lock).is_ok_and(|state| state != lock::LockState::Free)
+            && !agent.process.is_alive().unwrap())
+    })
+    .unwrap();
+    processes::signal(ensuring.id(), Signal::TSTP);
+    let ended = wait::until("it ends", wait::PATIENCE, || {
+        ensuring.try_wait().map_err(Trouble::run("nixfleet-switch"))
+    });
+    // Also where it was stopped: it is not to outlive the test.
+    let _ = ensuring.kill();
+    assert!(ended.unwrap().success());
     mac.wait_for_next_agent(&agent).unwrap();
 }

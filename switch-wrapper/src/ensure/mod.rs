@@ -38,6 +38,7 @@ use nixfleet_protocol::{
 use crate::{
     messages::{hint, say, warn, with_causes},
     settings::{ServiceManager, Settings},
+    switch::detach::outlast_signals,
 };
 pub(crate) use job::JobKind;
 use job::Trace;
@@ -257,6 +258,8 @@ fn conclude(settings: &Settings, wish: &Wish, steps: &mut Steps) -> Conclusion {
             return Conclusion::new(AgentVerdict::NotBack, with_causes(&error));
         }
     };
+    // In vain: then a key that is pressed meanwhile does what it always does.
+    let _ = outlast_signals();
     crash_point::reached(CrashPoint::EnsureLocked);
     let flaw = if wish.is_handed_over { None } else { program::config_flaw(settings, wish.kind) };
     let task = Task {

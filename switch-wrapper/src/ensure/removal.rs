@@ -15,6 +15,7 @@ use super::{
 use crate::{
     messages::with_causes,
     settings::{ServiceManager, Settings},
+    switch::detach::outlast_signals,
 };
 
 /// How long it may take: launchd kills a job that does not end within its exit timeout.
@@ -44,6 +45,8 @@ pub(crate) fn take_out(settings: &Settings, kind: JobKind) -> Removed {
         Ok(lock) => lock,
         Err(error) => return Removed::StillThere(with_causes(&error)),
     };
+    // As where jobs are looked after.
+    let _ = outlast_signals();
     match settings.service_manager {
         ServiceManager::Launchd => out_of_launchd(settings, kind),
         ServiceManager::Systemd => out_of_systemd(settings, kind),

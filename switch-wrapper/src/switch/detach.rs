@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::setsid;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 
 use crate::settings::{ServiceManager, Settings};
 
@@ -24,10 +24,10 @@ pub(crate) fn become_session_leader() {
     let _ = setsid();
 }
 
-/// Lets SIGHUP, SIGINT, SIGTERM and Ctrl-Z pass from now on. For work that takes less than a minute and must not be cut:
+/// Lets the signals of a terminal, and SIGTERM, pass from now on. For work that takes less than a minute and must not be cut:
 /// who is stopped in the middle of it holds up everybody else.
 pub(crate) fn outlast_signals() -> io::Result<()> {
-    for signal in [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU] {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     Ok(())
