@@ -35,8 +35,9 @@ pub(crate) enum Removed {
     StillThere(String),
 }
 
-/// Takes a job out, under the lock under which jobs are looked after.
-pub(crate) fn take_out(settings: &Settings, kind: JobKind) -> Removed {
+/// Takes a job out, under the lock under which jobs are looked after. Once it is out, `then` is done under the same lock:
+/// whoever waits for it would find the definition and load the job again.
+pub(crate) fn take_out(settings: &Settings, kind: JobKind, then: impl FnOnce()) -> Removed {
     let directory = match StateDir::prepare(&settings.state_dir) {
         Ok(directory) => directory,
         Err(error) => return Removed::StillThere(with_causes(&error)),
@@ -47,11 +48,16 @@ pub(crate) fn take_out(settings: &Settings, kind: JobKind) -> Removed {
     };
     // As where jobs are looked after.
     let _ = outlast_signals();
-    match settings.service_manager {
+    let removed = match settings.service_manager {
         ServiceManager::Launchd => out_of_launchd(settings, kind),
         ServiceManager::Systemd => out_of_systemd(settings, kind),
         ServiceManager::None => Removed::WasNotThere,
+    };
+    match removed {
+        Removed::WasNotThere | Removed::Gone => then(),
+        Removed::StillThere(_) => {}
     }
+    removed
 }
 
 fn out_of_launchd(settings: &Settings, kind: JobKind) -> Removed {

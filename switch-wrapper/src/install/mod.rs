@@ -208,10 +208,12 @@ pub(crate) fn uninstall(settings: &Settings) -> Result<Done, Failure> {
         return Err(InstallError::SwitchRuns.into());
     }
     // First: the agent brings back a watchdog that is installed.
+    let installation = remove_file("installation", directory.installation())?;
+    let (was_loaded, definition) = take_out(settings, &place)?;
     let mut changes = vec![
-        remove_file("installation", directory.installation())?,
-        Change { what: "watchdog's job", path: place.clone(), changed: take_out(settings)? },
-        remove_file("watchdog", place)?,
+        installation,
+        Change { what: "watchdog's job", path: place, changed: was_loaded },
+        definition,
         remove_file("record of the watchdog", directory.watchdog_record())?,
     ];
     let wrapper = installed::stable_wrapper(&settings.home);
@@ -220,12 +222,17 @@ pub(crate) fn uninstall(settings: &Settings) -> Result<Done, Failure> {
     Ok(Done { changes, watchdog: None, agent: None })
 }
 
-fn take_out(settings: &Settings) -> Result<bool, InstallError> {
-    match ensure::take_out(settings, JobKind::Watchdog) {
-        Removed::WasNotThere => Ok(false),
-        Removed::Gone => Ok(true),
-        Removed::StillThere(said) => Err(InstallError::StillLoaded { said }),
-    }
+/// The job, and its definition with it. Whether it was loaded, and what became of the definition.
+fn take_out(settings: &Settings, definition: &Path) -> Result<(bool, Change), InstallError> {
+    let mut change = None;
+    let remove = || change = Some(remove_file("watchdog", definition.to_owned()));
+    let was_loaded = match ensure::take_out(settings, JobKind::Watchdog, remove) {
+        Removed::WasNotThere => false,
+        Removed::Gone => true,
+        Removed::StillThere(said) => return Err(InstallError::StillLoaded { said }),
+    };
+    let change = change.unwrap_or_else(|| remove_file("watchdog", definition.to_owned()))?;
+    Ok((was_loaded, change))
 }
 
 fn remove_file(what: &'static str, path: PathBuf) -> Result<Change, InstallError> {
