@@ -169,13 +169,11 @@ fn perform(task: Task) -> Result<u8, Failure> {
         }
         Task::Own(Verb::EnsureAgent(wish)) => ensure(JobKind::Agent, &wish),
         Task::Own(Verb::Install(output)) => {
-            outlast_signals()?;
             let done = install::install(&Settings::load()?)?;
             report::installation(&done, output.json)?;
             Ok(done.exit_code())
         }
         Task::Own(Verb::Uninstall(output)) => {
-            outlast_signals()?;
             let done = install::uninstall(&Settings::load()?)?;
             report::installation(&done, output.json)?;
             Ok(done.exit_code())
