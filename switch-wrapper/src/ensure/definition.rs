@@ -165,12 +165,14 @@ fn not_taken(metadata: &fs::Metadata) -> Option<String> {
 
 impl Plist {
     fn values(&self) -> [(&'static str, Option<String>); 5] {
+        // launchd does not take a 0 as it stands.
+        let seconds = |set: Option<u64>| set.filter(|set| *set > 0).map(|set| set.to_string());
         [
             ("stdout path", self.stdout.clone()),
             ("stderr path", self.stderr.clone()),
             ("working directory", self.working_directory.clone()),
-            ("exit timeout", self.exit_timeout.map(|seconds| seconds.to_string())),
-            ("minimum runtime", self.throttle_interval.map(|seconds| seconds.to_string())),
+            ("exit timeout", seconds(self.exit_timeout)),
+            ("minimum runtime", seconds(self.throttle_interval)),
         ]
     }
 }
@@ -241,6 +243,7 @@ mod tests {
     fn what_print_shows_too_is_kept() {
         let more = "<key>EnvironmentVariables</key><dict><key>A</key><string>b</string></dict>\
                     <key>StandardErrorPath</key><string>/log</string>\
+                    <key>ThrottleInterval</key><integer>0</integer>\
                     <key>ExitTimeOut</key><integer>3</integer>";
         let OnDisk::Good(definition) = check(&format!("{LABEL}{ARGUMENTS}{more}")) else {
             panic!()

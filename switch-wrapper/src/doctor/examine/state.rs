@@ -3,7 +3,7 @@
 use super::{ENSURE, counted};
 use crate::doctor::{
     finding::{Finding, Id, quoted},
-    observations::{BrokenFile, Host, NewestSwitch, State, shown},
+    observations::{BrokenFile, Host, Names, NewestSwitch, Service, State, shown},
 };
 
 /// The permission bits that only the owner may have.
@@ -169,8 +169,22 @@ fn foreign(host: &Host, newest: &NewestSwitch) -> Option<Finding> {
             other's results. If this host was only renamed, the next switch settles it; if it \
             was set up from a copy, put the copy aside.",
         )
-        .mended_by([format!("mv {} {}.copied", path(host), path(host)), ENSURE.to_owned()]),
+        .mended_by(put_aside(host)),
     )
+}
+
+/// An agent that runs meanwhile would keep its lock in the folder that was moved, and write into the new one.
+fn put_aside(host: &Host) -> Vec<String> {
+    let stop = match &host.service {
+        Service::Launchd(_) => {
+            let Names { uid, label, .. } = &host.names;
+            Some(format!("launchctl bootout {}", quoted(&format!("gui/{uid}/{label}"))))
+        }
+        Service::Systemd(_) => Some(format!("systemctl --user stop {}", quoted(&host.names.label))),
+        Service::None => None,
+    };
+    let aside = format!("mv {} {}.copied", path(host), path(host));
+    stop.into_iter().chain([aside, ENSURE.to_owned()]).collect()
 }
 
 fn first_part(host: &str) -> String {
