@@ -113,7 +113,9 @@ fn another_definition_is_changed_over_to_and_the_log_does_not_grow() {
     let home = Home::new(&dashboard.url(), SUCCEEDS);
     heal_by(home.folder.path(), END_IT);
     let plist = home.write_private("agent.plist", "old");
-    let home = home.with("NIXFLEET_AGENT_PLIST", plist.to_str().unwrap());
+    let home = home
+        .with("NIXFLEET_AGENT_PLIST", plist.to_str().unwrap())
+        .with("XPC_SERVICE_NAME", "com.nixfleet.agent");
     let mut agent = home.start();
     let record = agent.wait_until_up();
     assert_eq!(record.definition_path.as_deref(), Some(plist.as_path()));

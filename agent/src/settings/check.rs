@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 
 use nixfleet_protocol::{
-    config_file::LoadedConfig,
+    config_file::{ConfigFile, LoadedConfig},
     home_manager::HomeManagerLinks,
-    installed,
+    installed::{self, DEFAULT_LABEL},
     wire::fields::{FieldError, HostId, PollInterval, Text, Token},
 };
 use reqwest::{Certificate, Url};
@@ -58,7 +58,7 @@ pub(super) fn check(
             theme_color: theme_color?,
             criticality: criticality?,
             switch_arguments: merged.switch_arguments.value.clone(),
-            definition: definition(loaded.file.agent_plist.as_ref(), environment),
+            definition: definition(&loaded.file, environment),
             config_path: loaded.path,
             config_digest: loaded.digest,
             links: links(environment),
@@ -93,13 +93,17 @@ fn links(environment: &Environment) -> HomeManagerLinks {
     HomeManagerLinks::of(xdg.as_deref(), &home, user.as_deref())
 }
 
-/// launchd tells a job its label; to what is no job of launchd's it says `0`, or nothing.
-fn definition(in_file: Option<&PathBuf>, environment: &Environment) -> Option<PathBuf> {
-    let of_label = || {
-        let label = environment.text("XPC_SERVICE_NAME").filter(|label| label != "0")?;
-        Some(installed::launch_agent(environment.home()?, &label))
-    };
-    environment.path("NIXFLEET_AGENT_PLIST").or_else(|| in_file.cloned()).or_else(of_label)
+/// launchd tells a job its label. Whoever starts an agent by hand may have another's label in the environment: that agent
+/// is no job, whatever the config says of one.
+fn definition(file: &ConfigFile, environment: &Environment) -> Option<PathBuf> {
+    let label = environment.text("XPC_SERVICE_NAME")?;
+    let ours = environment
+        .text("NIXFLEET_AGENT_LABEL")
+        .or_else(|| file.agent_label.clone())
+        .unwrap_or_else(|| DEFAULT_LABEL.to_owned());
+    let at_its_place = || Some(installed::launch_agent(environment.home()?, &label));
+    let set = environment.path("NIXFLEET_AGENT_PLIST").or_else(|| file.agent_plist.clone());
+    (label == ours).then(|| set.or_else(at_its_place)).flatten()
 }
 
 /// What systemd says to a service that it watches (sd_watchdog_enabled(3)). A pid beside it says whom it means: one that

@@ -129,7 +129,7 @@ pub(crate) fn install(settings: &Settings) -> Result<Done, Failure> {
     let place = definition::place(settings).map_err(InstallError::from)?;
     preflight::check(settings, &place).map_err(InstallError::from)?;
     let directory = StateDir::prepare(&settings.state_dir)?;
-    let exe = env::current_exe().and_then(|exe| exe.canonicalize()).map_err(InstallError::Own)?;
+    let exe = installed::invocation().map_err(InstallError::Own)?.exe;
 
     let wrapper = installed::stable_wrapper(&settings.home);
     let (leads_to, program_changed) =
