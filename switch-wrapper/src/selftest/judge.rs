@@ -252,7 +252,9 @@ impl SwitchSeen {
         let wanted = self.wanted;
         let is_true =
             self.outcome == Some(wanted.outcome) && self.initiator == Some(wanted.initiator);
-        let is_back = self.dark.is_some_and(|dark| dark < DARK_LIMIT) && self.as_installed;
+        // What worked last may be an earlier executable too.
+        let is_the_one = self.as_installed || wanted.definition == Which::LastGood;
+        let is_back = self.dark.is_some_and(|dark| dark < DARK_LIMIT) && is_the_one;
         let is_healed = match wanted.healer {
             Healer::Wrapper => {
                 matches!(self.verdict, Some(AgentVerdict::Healthy | AgentVerdict::Back))

@@ -3,9 +3,10 @@
 use std::{fs, io, path::Path};
 
 /// What the root holds.
-const ROOT: [&str; 15] = [
+const ROOT: [&str; 16] = [
     "agent.json",
     "agent.lock",
+    "agent.reserve",
     "bin",
     "commands",
     "ensure.lock",
