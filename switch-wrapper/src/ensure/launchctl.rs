@@ -142,7 +142,9 @@ pub(crate) fn read_job(text: &str) -> Job {
         .map(|code| format!("exit code {code}"));
     let last_signal =
         || value_of(text, "last terminating signal").map(|signal| format!("signal {signal}"));
-    let values = VALUES.iter().filter_map(|name| Some((*name, value_of(text, name)?.to_owned())));
+    // After crashes the minimum runtime is longer than the definition says; what it says is the base then.
+    let value = |name| value_of(text, &format!("base {name}")).or_else(|| value_of(text, name));
+    let values = VALUES.iter().filter_map(|name| Some((*name, value(name)?.to_owned())));
     Job {
         is_readable,
         last_end: last_end.or_else(last_signal),
@@ -236,6 +238,11 @@ mod tests {
             None
         );
         assert_eq!(differs(&[], &[("exit timeout", "8")]).as_deref(), Some("exit timeout"));
+        let after_crashes = PRINTED
+            .replace("\tminimum", "\tbase minimum runtime = 10\n\tminimum")
+            .replace("\tminimum runtime = 10", "\tminimum runtime = 40");
+        let JobView::Loaded(paused) = print_answers(0, &after_crashes) else { panic!() };
+        assert_eq!(paused.values["minimum runtime"], "10");
         // Not shown, so not known.
         assert_eq!(differs(&[], &[("stdout path", "/log")]), None);
         assert_eq!(differs(&[("A", "b")], &[]).as_deref(), Some("environment variable A"));
