@@ -6,9 +6,11 @@
 //! - [`linux`]: a Linux machine: a real `systemd --user` with the agent as a unit.
 //! - [`folder`]: the temporary folder and what both machines have in common.
 //! - [`processes`]: what runs because of a folder, so that nothing is left behind.
+//! - [`ending`]: the end of a machine, and what is kept of it.
 //! - [`wait`]: waiting for a fact.
 
 pub mod dashboard;
+pub mod ending;
 pub mod folder;
 pub mod linux;
 pub mod mac;
