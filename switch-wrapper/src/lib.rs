@@ -5,7 +5,7 @@
 //! - [`cli`]: own verbs first, everything else is home-manager's.
 //! - [`settings`]: environment over config file over default.
 //! - [`switch`]: one switch, from its request to its result.
-//! - [`ensure`]: the agent's job, brought to where it should be.
+//! - [`mod@ensure`]: the agent's job, brought to where it should be.
 //! - [`install`]: wrapper and watchdog, put in place and taken away.
 //! - [`watchdog`]: the job that misses the agent when nobody else does.
 //! - [`report`]: `status`, `history`, `logs`.
