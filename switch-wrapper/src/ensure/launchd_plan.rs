@@ -5,13 +5,19 @@
 //! with 5 until it is; a job that is bootstrapped may never be started by itself, but a `kickstart` always starts it;
 //! a loaded job keeps the definition it was loaded with, whatever is on disk; a label that is not loaded is not
 //! restarted by anybody.
+//!
+//! - [`memory`]: what was done so far, and what was seen of it.
+//! - [`no_definition`]: there is no definition on disk that can be used.
+//! - [`unseen`]: what launchctl does not tell.
+//! - [`ending`]: ending a process, and waiting for one that was told to end.
+//! - [`giving_up`]: what is said when everything was tried.
 
 use std::time::Duration;
 
 use nixfleet_protocol::{installed::Difference, journal::records::AgentVerdict};
 
 use super::{
-    LOOK_AGAIN, LOOK_AGAIN_LATER, Limits, READY_LIMIT, SETTLED_AFTER,
+    LOOK_AGAIN, Limits, READY_LIMIT, SETTLED_AFTER,
     definition::{Definition, Domain, Domains, OnDisk},
     is_left_alone,
     job::{JobKind, Trace},
@@ -20,10 +26,18 @@ use super::{
     unknown_process,
 };
 
+mod ending;
+mod giving_up;
 mod memory;
+mod no_definition;
+mod unseen;
 
+use ending::{end_stray, patience_with, stray, terminate, wait_for_leaving};
+use giving_up::give_up;
 pub(super) use memory::Memory;
-use memory::{Placing, Restoration, Taken};
+use memory::Restoration;
+use no_definition::without_definition;
+use unseen::{not_answered, unreadable};
 
 /// Waits between tries of `bootstrap`: the first, doubled each time up to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
@@ -33,9 +47,6 @@ const KICK_EVERY: Duration = Duration::from_secs(2);
 
 /// Beyond the job's own exit timeout: how long it may take to be gone before it is killed.
 const GONE_SLACK: Duration = Duration::from_secs(10);
-
-/// How long launchctl may not answer before a program that is up is enough.
-const UNCLEAR_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a process that was seen to react to nothing may take to end all the same.
 const STUCK_PATIENCE: Duration = Duration::from_secs(3);
@@ -130,151 +141,6 @@ pub(super) fn next(
         OnDisk::Good(definition) => with_definition(observation, definition, memory, limits, now),
     };
     decision.or_at_the_limit(now, limits.total, || give_up(observation, memory, limits))
-}
-
-/// Nothing is known of the job. A program that is up and as installed is as good as can be known then.
-fn not_answered(
-    view: &JobView,
-    observation: &Observation,
-    memory: &Memory,
-    now: Duration,
-) -> Decision {
-    let is_final = matches!(view, JobView::NoTool(_));
-    let why = match view {
-        JobView::Unclear(why) | JobView::NoTool(why) => why.as_str(),
-        JobView::NoDomain | JobView::NotLoaded | JobView::Loaded(_) => "it is read",
-    };
-    match observation.program.as_ref().filter(|program| is_good(program)) {
-        Some(program) if is_final || now >= UNCLEAR_PATIENCE => {
-            runs_unseen(program, observation.kind, why, memory)
-        }
-        None if is_final => {
-            Decision::end(AgentVerdict::NotBack, format!("launchctl cannot be asked: {why}"))
-        }
-        Some(_) | None => Decision::Wait(LOOK_AGAIN_LATER),
-    }
-}
-
-/// The job is registered, and no more can be read of it: the program's own record has to do. Nothing is put back for that.
-fn unreadable(
-    domain: Domain,
-    observation: &Observation,
-    memory: &Memory,
-    now: Duration,
-) -> Decision {
-    let Some(program) = &observation.program else { return start(domain, memory, now) };
-    if program.age < SETTLED_AFTER {
-        return Decision::Wait(LOOK_AGAIN);
-    }
-    match program.difference {
-        Some(Difference::Definition) if memory.bootouts == 0 => Decision::Do(Step::Bootout(domain)),
-        Some(Difference::Executable | Difference::Config)
-            if memory.terminated.is_none_or(|(old, _)| old == program.pid()) =>
-        {
-            terminate(domain, program.pid(), memory, now)
-        }
-        Some(Difference::Definition) if memory.loaded_at.is_none() => Decision::Wait(LOOK_AGAIN),
-        Some(_) | None => {
-            let why = "it does not show the job in a way that can be read";
-            runs_unseen(program, observation.kind, why, memory)
-        }
-    }
-}
-
-fn is_good(program: &ProgramView) -> bool {
-    program.age >= SETTLED_AFTER && program.difference.is_none()
-}
-
-fn runs_unseen(program: &ProgramView, kind: JobKind, why: &str, memory: &Memory) -> Decision {
-    let (noun, pid) = (kind.noun(), program.pid());
-    let explanation =
-        format!("the {noun} runs (pid {pid}), but launchctl does not tell about it: {why}");
-    Decision::end(verdict_of(program, memory), explanation)
-}
-
-/// There is no definition on disk that can be used. One is put there where there is a source for it; a job that is loaded
-/// goes on without, for launchd has its definition; else the copy is loaded from where it is.
-fn without_definition(
-    observation: &Observation,
-    why: &str,
-    memory: &Memory,
-    now: Duration,
-) -> Decision {
-    let views = [(Domain::Gui, &observation.gui), (Domain::User, &observation.user)];
-    let unanswered = views.iter().find(|(_, view)| view.is_unanswered());
-    let loaded = views.into_iter().find_map(|(domain, view)| match view {
-        JobView::Loaded(job) => Some((domain, job)),
-        JobView::NoDomain | JobView::NotLoaded | JobView::Unclear(_) | JobView::NoTool(_) => None,
-    });
-    if has_source(observation) && memory.installing == Placing::Untried {
-        return Decision::Do(Step::Install);
-    }
-    match (loaded, unanswered) {
-        (Some((domain, job)), _) => {
-            loaded_without_definition(domain, job, observation, why, memory, now)
-        }
-        (None, Some((_, view))) => not_answered(view, observation, memory, now),
-        (None, None) => not_loaded_without_definition(observation, why, memory, now),
-    }
-}
-
-/// What is torn gives way to what home-manager wants there, or to what worked last. What is missing was meant to go, unless
-/// home-manager's generation has it. What is somebody else's stays.
-fn has_source(observation: &Observation) -> bool {
-    match observation.on_disk {
-        OnDisk::Absent => observation.is_in_generation,
-        OnDisk::Bad(_) => observation.is_in_generation || observation.copy.is_some(),
-        OnDisk::SomebodyElses(_) | OnDisk::Good(_) => false,
-    }
-}
-
-fn loaded_without_definition(
-    domain: Domain,
-    job: &Job,
-    observation: &Observation,
-    why: &str,
-    memory: &Memory,
-    now: Duration,
-) -> Decision {
-    if job.is_leaving {
-        return wait_for_leaving(job, memory, now);
-    }
-    if !job.is_readable {
-        return unreadable(domain, observation, memory, now);
-    }
-    let program = observation.program.as_ref().filter(|program| program.belongs_to(job.pid));
-    match (job.pid, program) {
-        (None, _) => start(domain, memory, now),
-        (Some(_), Some(program)) if program.age < SETTLED_AFTER => Decision::Wait(LOOK_AGAIN),
-        (Some(_), Some(program)) => {
-            let noun = observation.kind.noun();
-            let explanation = format!("the {noun} runs (pid {}), but {why}", program.pid());
-            Decision::end(verdict_of(program, memory), explanation)
-        }
-        (Some(_), None) => Decision::Wait(LOOK_AGAIN),
-    }
-}
-
-fn not_loaded_without_definition(
-    observation: &Observation,
-    why: &str,
-    memory: &Memory,
-    now: Duration,
-) -> Decision {
-    let is_meant_to_be = observation.is_in_generation || observation.on_disk != OnDisk::Absent;
-    if !is_meant_to_be {
-        let why = format!("no {} is installed here", observation.kind.noun());
-        return Decision::end(AgentVerdict::NotInstalled, why);
-    }
-    let Some(copy) = &observation.copy else {
-        return Decision::end(AgentVerdict::NotBack, why);
-    };
-    match wanted_domain(copy.domains, &observation.gui) {
-        Domain::Gui if observation.gui == JobView::NoDomain => at_next_login(observation.kind),
-        domain @ (Domain::Gui | Domain::User) => {
-            load(domain, Step::BootstrapCopy(domain), observation, memory, now)
-        }
-    }
 }
 
 fn with_definition(
@@ -404,36 +270,6 @@ fn judge(
     }
 }
 
-/// A program that was started as this job and is not the job's process any more: it has left the job's group, outlived it,
-/// and holds what the next one needs. One that somebody has started by hand is not ours to end.
-fn stray<'a>(
-    job: &Job,
-    observation: &'a Observation,
-    memory: &Memory,
-    now: Duration,
-) -> Option<&'a ProgramView> {
-    observation.program.as_ref().filter(|program| {
-        !program.belongs_to(job.pid)
-            && program.was_started_as_job
-            && memory.is_outside(program.pid(), now)
-    })
-}
-
-fn end_stray(stray: &ProgramView, memory: &Memory, now: Duration) -> Decision {
-    let pid = stray.pid();
-    match memory.stray {
-        Some((old, since)) if old == pid => {
-            let is_overdue = now >= since + STUCK_PATIENCE;
-            if is_overdue && memory.killed != Some(pid) {
-                Decision::Do(Step::Kill(pid))
-            } else {
-                Decision::Wait(LOOK_AGAIN)
-            }
-        }
-        Some(_) | None => Decision::Do(Step::TerminateStray(pid)),
-    }
-}
-
 /// What is said of a program that is back, but not as it was meant to be.
 const RESTORED: &str =
     " with its last definition that worked, since it does not run with the new one";
@@ -502,41 +338,6 @@ fn leave(domain: Domain, job: &Job, memory: &Memory, now: Duration) -> Decision 
     }
 }
 
-/// How long a process that was told to end may take. launchd kills it after its exit timeout; where that is longer than a
-/// host may be dark, this is not waited for.
-fn patience_with(exit_timeout: Duration) -> Duration {
-    (exit_timeout + GONE_SLACK).min(LONGEST_PATIENCE)
-}
-
-fn wait_for_leaving(job: &Job, memory: &Memory, now: Duration) -> Decision {
-    let is_overdue =
-        memory.leaving_since.is_some_and(|since| now >= since + patience_with(job.exit_timeout));
-    match job.pid {
-        Some(pid) if is_overdue && memory.killed != Some(pid) => Decision::Do(Step::Kill(pid)),
-        Some(_) | None => Decision::Wait(LOOK_AGAIN),
-    }
-}
-
-/// Ends a process that is not what it should be. launchd starts the next one, or `kickstart` does.
-fn terminate(domain: Domain, pid: u32, memory: &Memory, now: Duration) -> Decision {
-    let patience = if memory.is_to_be_ended(pid) {
-        STUCK_PATIENCE
-    } else {
-        patience_with(memory.exit_timeout)
-    };
-    match memory.terminated {
-        Some((old, since)) if old == pid => {
-            let is_overdue = now >= since + patience;
-            if is_overdue && memory.killed != Some(pid) {
-                Decision::Do(Step::Kill(pid))
-            } else {
-                Decision::Wait(LOOK_AGAIN)
-            }
-        }
-        Some(_) | None => Decision::Do(Step::Terminate(domain, pid)),
-    }
-}
-
 fn start(domain: Domain, memory: &Memory, now: Duration) -> Decision {
     if memory.last_kick.is_some_and(|last| now < last + KICK_EVERY) {
         Decision::Wait(LOOK_AGAIN)
@@ -574,51 +375,6 @@ fn load(
 
 fn verdict_of(program: &ProgramView, memory: &Memory) -> AgentVerdict {
     if memory.acted || program.is_new { AgentVerdict::Back } else { AgentVerdict::Healthy }
-}
-
-/// Everything was tried.
-fn give_up(observation: &Observation, memory: &Memory, limits: Limits) -> Decision {
-    let tried = limits.total.as_secs();
-    let why = match (&observation.gui, &observation.user) {
-        (JobView::Unclear(why) | JobView::NoTool(why), _)
-        | (_, JobView::Unclear(why) | JobView::NoTool(why)) => {
-            format!("launchctl does not answer ({why})")
-        }
-        (JobView::Loaded(job), _) | (_, JobView::Loaded(job)) => does_not_come_up(job, observation),
-        (JobView::NoDomain | JobView::NotLoaded, JobView::NoDomain | JobView::NotLoaded) => {
-            cannot_be_loaded(memory)
-        }
-    };
-    Decision::end(AgentVerdict::NotBack, format!("after {tried} s of trying: {why}"))
-}
-
-fn does_not_come_up(job: &Job, observation: &Observation) -> String {
-    let mut why = "its job is loaded but does not come up".to_owned();
-    let is_there =
-        matches!(&observation.on_disk, OnDisk::Good(definition) if definition.has_program);
-    if job.cannot_run && is_there {
-        why = format!("{why}, although its program is there: {FORBIDDEN}");
-    }
-    if let Some(end) = &job.last_end {
-        why = format!("{why} (its last process ended with {end})");
-    }
-    if let Some(pended) = &job.pended {
-        why = format!("{why} (launchd holds its start back: {pended})");
-    }
-    why
-}
-
-/// What a program of the user's own cannot look into, and cannot mend.
-const FORBIDDEN: &str = "it may be forbidden in System Settings > General > Login Items, its program not be allowed to run, or its log file not be one that can be opened";
-
-fn cannot_be_loaded(memory: &Memory) -> String {
-    match &memory.last_answer {
-        None => "its job cannot be loaded (it was not tried)".to_owned(),
-        Some(answer) if memory.taken == Taken::Dropped => format!(
-            "launchd takes its job and drops it again (the last bootstrap: {answer}): {FORBIDDEN}"
-        ),
-        Some(answer) => format!("its job cannot be loaded (the last bootstrap: {answer})"),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use nixfleet_protocol::{
     process::ProcessIdentity,
 };
 
-use super::*;
+use super::{unseen::UNCLEAR_PATIENCE, *};
+use crate::ensure::LOOK_AGAIN_LATER;
 
 const ZERO: Duration = Duration::ZERO;
 
