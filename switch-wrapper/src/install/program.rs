@@ -18,10 +18,7 @@ use crate::gc_root::{self, RootError};
 /// How long making the garbage collector's root may take.
 const ROOT_LIMIT: Duration = Duration::from_mins(1);
 
-/// The root's name beside the wrapper.
-const ROOT: &str = "nixfleet-switch.root";
-
-/// Begins the names of copies.
+/// Begins the names of copies, and of roots.
 const COPY_PREFIX: &str = "nixfleet-switch-";
 
 /// Why the wrapper is not at its stable path.
@@ -57,11 +54,12 @@ pub(super) fn put_in_place(home: &Path, exe: &Path) -> Result<(PathBuf, bool), P
         move |source| ProgramError::File { action, path, source }
     };
     fs::DirBuilder::new().recursive(true).create(&folder).map_err(failed("create", &folder))?;
-    let target = if gc_root::store_path(exe).is_some() {
-        gc_root::keep(&folder.join(ROOT), exe, ROOT_LIMIT)?;
-        exe.to_owned()
-    } else {
-        copy(&folder, exe)?
+    let target = match root(&folder, exe) {
+        Some(root) => {
+            gc_root::keep(&root, exe, ROOT_LIMIT)?;
+            exe.to_owned()
+        }
+        None => copy(&folder, exe)?,
     };
     if link.canonicalize().is_ok_and(|present| present == target) {
         return Ok((target, false));
@@ -69,8 +67,18 @@ pub(super) fn put_in_place(home: &Path, exe: &Path) -> Result<(PathBuf, bool), P
     let before = link.canonicalize().ok();
     replace_link(&link, &target).map_err(failed("replace", &link))?;
     // What is left too much takes space and harms nothing; the next installation tries again.
-    let _ = remove_copies(&folder, &[Some(target.clone()), before]);
+    let kept: Vec<PathBuf> = [Some(target.clone()), before].into_iter().flatten().collect();
+    let roots = kept.iter().filter_map(|kept| root(&folder, kept)).collect::<Vec<_>>();
+    let _ = remove_copies(&folder, &[kept, roots].concat());
     Ok((target, true))
+}
+
+/// The root of a program in the store: one for each, so that the one that the stable path still leads to keeps its own
+/// until the path leads elsewhere.
+fn root(folder: &Path, exe: &Path) -> Option<PathBuf> {
+    let store_path = gc_root::store_path(exe)?;
+    let name = store_path.file_name()?.to_string_lossy();
+    Some(folder.join(format!("{COPY_PREFIX}{name}.root")))
 }
 
 /// Takes everything away from the stable path.
@@ -80,14 +88,11 @@ pub(super) fn remove(home: &Path) -> Result<bool, ProgramError> {
         let path = path.to_owned();
         move |source| ProgramError::File { action, path, source }
     };
-    let mut was_there = false;
-    for path in [link, folder.join(ROOT)] {
-        match fs::remove_file(&path) {
-            Ok(()) => was_there = true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("remove", &path)(error)),
-        }
-    }
+    let was_there = match fs::remove_file(&link) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(failed("remove", &link)(error)),
+    };
     remove_copies(&folder, &[]).map_err(failed("clear", &folder))?;
     Ok(was_there)
 }
@@ -111,7 +116,7 @@ fn copy(folder: &Path, exe: &Path) -> Result<PathBuf, ProgramError> {
     Ok(path)
 }
 
-fn remove_copies(folder: &Path, but: &[Option<PathBuf>]) -> io::Result<()> {
+fn remove_copies(folder: &Path, but: &[PathBuf]) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -121,7 +126,7 @@ fn remove_copies(folder: &Path, but: &[Option<PathBuf>]) -> io::Result<()> {
         let path = entry?.path();
         let is_copy =
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(COPY_PREFIX));
-        if is_copy && !but.iter().flatten().any(|kept| *kept == path) {
+        if is_copy && !but.contains(&path) {
             fs::remove_file(&path)?;
         }
     }
@@ -142,6 +147,16 @@ fn replace_link(link: &Path, target: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_program_of_the_store_has_a_root_of_its_own() {
+        let folder = Path::new("/home/me/bin");
+        let of = |exe: &str| root(folder, Path::new(exe));
+        let one = of("/nix/store/0-one/bin/nixfleet-switch");
+        assert_eq!(one, Some(folder.join("nixfleet-switch-0-one.root")));
+        assert_ne!(one, of("/nix/store/1-two/bin/nixfleet-switch"));
+        assert_eq!(of("/usr/bin/nixfleet-switch"), None);
+    }
 
     #[test]
     fn a_copy_is_made_once_and_an_older_one_stays_for_who_runs_it() {
