@@ -22,7 +22,7 @@ use super::{
     control::Control,
     fault::Fault,
     message::{Request, Response},
-    record::{Call, JobRecord, Record},
+    record::{Call, JobRecord, Record, UnknownLine, records},
     server::{CALLS, FAULTS, SOCKET},
     state::SHUTDOWN_GRACE,
 };
@@ -118,14 +118,8 @@ pub enum LaunchdSimError {
         log: PathBuf,
     },
     /// A line of the call log is none.
-    #[error("cannot understand line {line} of the call log")]
-    Record {
-        /// Which line.
-        line: usize,
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
-    },
+    #[error("cannot understand the call log")]
+    Record(#[source] UnknownLine),
     /// A fault cannot be written as JSON.
     #[error("cannot write the faults as JSON")]
     Faults(#[source] serde_json::Error),
@@ -175,14 +169,8 @@ impl LaunchdSim {
     /// Everything that was logged, oldest first.
     pub fn records(&self) -> Result<Vec<Record>, LaunchdSimError> {
         let path = self.sandbox.join("launchd").join(CALLS);
-        let text = fs::read_to_string(&path).map_err(file_error("read", &path))?;
-        text.lines()
-            .enumerate()
-            .map(|(number, line)| {
-                serde_json::from_str(line)
-                    .map_err(|source| LaunchdSimError::Record { line: number + 1, source })
-            })
-            .collect()
+        let log = fs::read(&path).map_err(file_error("read", &path))?;
+        records(&log).map_err(LaunchdSimError::Record)
     }
 
     /// The calls of `launchctl` that were answered, oldest first.

@@ -149,6 +149,27 @@ impl RecordLog {
     }
 }
 
+/// A line that is no record.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line} is no record")]
+pub struct UnknownLine {
+    line: usize,
+    #[source]
+    source: serde_json::Error,
+}
+
+/// The records of a log, oldest first. Who reads while launchd writes may see the beginning of a
+/// line: what does not end in a line feed is not yet there.
+pub fn records(log: &[u8]) -> Result<Vec<Record>, UnknownLine> {
+    let written = log.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    written
+        .enumerate()
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|source| UnknownLine { line: number + 1, source })
+        })
+        .collect()
+}
+
 impl Record {
     /// The call, if it is one.
     pub fn into_call(self) -> Option<Call> {
@@ -227,5 +248,27 @@ mod tests {
             panic!("not a call");
         };
         assert_eq!((back.argv.len(), back.code), (MAX_ARGUMENTS, 64));
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_is_no_record_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calls.jsonl");
+        let mut log = RecordLog::open(&path).unwrap();
+        for _ in 0..2 {
+            let happening = Happening { unix_ms: 7, control: Control::Login };
+            log.append(Record::Happening(happening)).unwrap();
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let of_one = bytes.len() / 2;
+        for seen in 0..=bytes.len() {
+            assert_eq!(records(&bytes[..seen]).unwrap().len(), seen / of_one, "{seen} bytes");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_named() {
+        let error = records(b"{\"kind\":\"nothing\"}\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 1 is no record");
     }
 }
