@@ -16,6 +16,9 @@ const STABLE_FOLDER: &str = ".local/state/nixfleet/bin";
 /// The wrapper's name.
 pub const WRAPPER: &str = "nixfleet-switch";
 
+/// The program beside the wrapper that `nixfleet-switch watchdog` becomes.
+pub const WATCHDOG: &str = "nixfleet-watchdog";
+
 /// The agent's launchd label when nothing says otherwise.
 pub const DEFAULT_LABEL: &str = "com.nixfleet.agent";
 

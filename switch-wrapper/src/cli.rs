@@ -38,10 +38,6 @@ Examples:
 
 Everything that is not listed above is passed to `home-manager switch` as it is; what follows `--` always is.";
 
-/// The watchdog stays for as long as the machine is up. Read without clap, it never touches clap's share of the program,
-/// which would stay in memory as long.
-const WATCHDOG_VERB: &str = "watchdog";
-
 const DOCTOR_HELP: &str = "\
 It looks at the service manager, the agent and its definition, the watchdog, the journal, \
 home-manager's release and the state directory. It changes nothing. Of what only root could see it \
@@ -229,9 +225,6 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     if child::is_child(&arguments) {
         return Ok(Task::Gate(arguments.into_iter().skip(1).collect()));
     }
-    if arguments == [WATCHDOG_VERB] {
-        return Ok(Task::Own(Verb::Watchdog));
-    }
     if arguments.first().is_some_and(|first| is_own_verb(first)) {
         let line = CommandLine::try_parse_from(with_name(arguments))?;
         return match line.verb {
@@ -328,8 +321,8 @@ mod tests {
 
     #[test]
     fn own_verbs_come_first_and_only_first() {
-        assert!(matches!(parsed(&[WATCHDOG_VERB]), Ok(Task::Own(Verb::Watchdog))));
-        assert!(parsed(&[WATCHDOG_VERB, "--nonsense"]).is_err());
+        assert!(matches!(parsed(&["watchdog"]), Ok(Task::Own(Verb::Watchdog))));
+        assert!(parsed(&["watchdog", "--nonsense"]).is_err());
         assert!(matches!(
             parsed(&["status", "--json"]),
             Ok(Task::Own(Verb::Status(Output { json: true })))

@@ -1,6 +1,7 @@
 //! `nixfleet-switch`: runs `home-manager switch`, keeps its true result, and brings the agent back.
 //!
-//! The only program that runs home-manager, and the only one that touches the service manager.
+//! The only program that runs home-manager, and the only one that touches the service manager. Beside it lies
+//! `nixfleet-watchdog`, which has of all this only the watchdog: `nixfleet-switch watchdog` becomes that program.
 //!
 //! - [`cli`]: own verbs first, everything else is home-manager's.
 //! - [`settings`]: environment over config file over default.
@@ -130,13 +131,21 @@ impl Failure {
     }
 }
 
-/// The program: reads the command line, does what it says, answers with an exit code.
+/// `nixfleet-switch`: reads the command line, does what it says, answers with an exit code.
 pub fn main() -> ExitCode {
-    let task = match cli::parse(selftest::as_called(std::env::args_os())) {
-        Ok(task) => task,
-        Err(answer) => return explain(&answer),
-    };
-    match perform(task) {
+    match cli::parse(selftest::as_called(std::env::args_os())) {
+        Ok(task) => answer(perform(task)),
+        Err(text) => explain(&text),
+    }
+}
+
+/// `nixfleet-watchdog`, which `nixfleet-switch watchdog` becomes.
+pub fn watchdog() -> ExitCode {
+    answer(watchdog::run())
+}
+
+fn answer(result: Result<u8, Failure>) -> ExitCode {
+    match result {
         Ok(code) => exit::code(code),
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::code(0),
         Err(failure) => {
@@ -178,7 +187,7 @@ fn perform(task: Task) -> Result<u8, Failure> {
             report::installation(&done, output.json)?;
             Ok(done.exit_code())
         }
-        Task::Own(Verb::Watchdog) => watchdog::run(),
+        Task::Own(Verb::Watchdog) => watchdog::become_small(),
         Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
         Task::Own(Verb::Doctor(output)) => doctor::run(output.json),
         Task::Own(Verb::Selftest(wish)) => {

@@ -202,6 +202,30 @@ fn a_watchdog_that_is_killed_is_started_again() {
     .unwrap();
 }
 
+/// What stays in memory for as long as the machine is up is not the whole wrapper.
+#[test]
+fn the_watchdog_runs_as_a_small_program() {
+    let (scene, _agent) = Scene::ready();
+    let watchdog = scene.watchdog().unwrap();
+    let runs = processes::executable(watchdog.process.pid).unwrap();
+    assert_eq!(runs, watchdog.exe.with_file_name("nixfleet-watchdog"));
+}
+
+#[test]
+fn a_watchdog_that_does_not_react_is_replaced() {
+    let (scene, _agent) = Scene::ready();
+    let old = scene.watchdog().unwrap();
+    let lock = scene.mac.folder.state_dir().join("watchdog.lock");
+    assert!(lock::stamp_of(&lock).unwrap() > SystemTime::from(old.started_at));
+    processes::signal(old.process.pid, Signal::STOP);
+    let ensured = scene.switch(&["ensure-watchdog", "--cause", "watchdog_stuck"]);
+    assert!(ensured.status.success(), "{}", text(&ensured));
+    assert_ne!(scene.watchdog().unwrap().process, old.process);
+    let healed = scene.healings().pop().unwrap();
+    assert_eq!(healed.cause, HealingCause::WatchdogStuck);
+    assert_eq!(healed.reload.verdict, AgentVerdict::Back);
+}
+
 /// Whoever installs with a variable in his shell that the agent's job does not have.
 #[test]
 fn an_agent_with_another_state_directory_is_left_alone() {

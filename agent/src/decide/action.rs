@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::{
     contact::Contact,
-    facts::{AnswerText, Arrival, Closing, Protocol, Stage},
+    facts::{AnswerText, Arrival, Closing, Protocol, Stage, WatchdogTrouble},
     lane::LaneName,
 };
 
@@ -37,7 +37,7 @@ pub(crate) enum Action {
     /// Have this agent replaced by the one that is installed.
     HandOver,
     /// Have the watchdog's job looked after.
-    MendWatchdog,
+    MendWatchdog(WatchdogTrouble),
     /// Show that the loop still turns.
     ShowLife,
     /// Write down how the agent and the dashboard get on.
@@ -111,10 +111,10 @@ pub(crate) enum Note {
     StillOutdated { difference: Difference },
     /// The config on disk is not one to change over to.
     ConfigUnusable { why: String },
-    /// The watchdog is missing.
-    WatchdogMissing,
-    /// It should have been brought back and was not.
-    WatchdogStillMissing,
+    /// The watchdog is missing, or does not react.
+    WatchdogWrong(WatchdogTrouble),
+    /// That should have been put right and was not.
+    WatchdogStillWrong(WatchdogTrouble),
     /// The dashboard does not take the output of a switch.
     OutputGivenUp { switch: SwitchId },
 }

@@ -1,14 +1,14 @@
 //! What the agent has put right beside its work: itself, once another agent, config or definition is installed, and its
-//! watchdog, when that is gone. It touches no job itself; it asks `nixfleet-switch` to.
+//! watchdog, when that is gone or does not react. It touches no job itself; it asks `nixfleet-switch` to.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nixfleet_protocol::{installed::Difference, lifecycle::Phase};
 
 use super::{
     GLANCE_EVERY, State,
     action::{Action, Note},
-    facts::{Outdated, Protocol, Surroundings},
+    facts::{Outdated, Protocol, Surroundings, WatchdogLook, WatchdogTrouble},
     switches::TrackedSwitch,
 };
 
@@ -20,6 +20,13 @@ const OUTDATED_FOR: Duration = Duration::from_secs(5);
 
 /// The watchdog is to be missing for so long: it may just be starting anew.
 const MISSED_FOR: Duration = Duration::from_secs(10);
+
+/// How long the watchdog may leave no stamp on its lock. It leaves one every ten seconds, but not while it has the agent
+/// looked after, for which it takes 130 s at most.
+const STILL_LIMIT: Duration = Duration::from_secs(160);
+
+/// So many looks must have seen it still: the first ones after a sleep say nothing.
+const STILL_LOOKS: u32 = 8;
 
 /// So many tries come one soon after the other.
 const QUICK_TRIES: u32 = 3;
@@ -46,7 +53,8 @@ pub(super) struct Care {
     /// The config of this state was said to be no good.
     said_unusable: Option<u64>,
     leaving: Leaving,
-    watchdog: Option<Wrong<()>>,
+    watchdog: Option<Wrong<WatchdogTrouble>>,
+    watchdog_life: Option<WatchdogLife>,
     is_mending_watchdog: bool,
 }
 
@@ -66,6 +74,15 @@ enum Leaving {
 struct InstalledState {
     difference: Difference,
     number: u64,
+}
+
+/// The signs of life of a watchdog that is up.
+#[derive(Debug, Clone, Copy)]
+struct WatchdogLife {
+    stamp: Option<SystemTime>,
+    /// Since when the stamp is the same, and in how many looks.
+    still_since: Instant,
+    still_looks: u32,
 }
 
 /// Something that is wrong, and what was tried against it.
@@ -88,8 +105,31 @@ impl Care {
             said_unusable: None,
             leaving: Leaving::Not,
             watchdog: None,
+            watchdog_life: None,
             is_mending_watchdog: false,
         }
+    }
+}
+
+impl Care {
+    fn trouble_of_watchdog(&mut self, look: WatchdogLook, now: Instant) -> Option<WatchdogTrouble> {
+        let stamp = match look {
+            WatchdogLook::Up { stamp } => stamp,
+            WatchdogLook::NotInstalled | WatchdogLook::Missing => {
+                self.watchdog_life = None;
+                return (look == WatchdogLook::Missing).then_some(WatchdogTrouble::Missing);
+            }
+        };
+        let life = match self.watchdog_life {
+            Some(life) if life.stamp == stamp => {
+                WatchdogLife { still_looks: life.still_looks.saturating_add(1), ..life }
+            }
+            Some(_) | None => WatchdogLife { stamp, still_since: now, still_looks: 1 },
+        };
+        self.watchdog_life = Some(life);
+        let is_stuck = now.saturating_duration_since(life.still_since) >= STILL_LIMIT
+            && life.still_looks >= STILL_LOOKS;
+        is_stuck.then_some(WatchdogTrouble::Stuck)
     }
 }
 
@@ -150,10 +190,10 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         self.look_around_ended(now);
-        let Surroundings { outdated, is_lock_free, is_activating, misses_watchdog } = seen;
+        let Surroundings { outdated, is_lock_free, is_activating, watchdog } = seen;
         self.care.activating_since =
             is_activating.then(|| self.care.activating_since.unwrap_or(now));
-        self.care_for_watchdog(misses_watchdog, now, actions);
+        self.care_for_watchdog(watchdog, now, actions);
         self.care_for_itself(outdated, is_lock_free, now, actions);
     }
 
@@ -257,20 +297,21 @@ impl State {
 
     // Its watchdog.
 
-    fn care_for_watchdog(&mut self, is_missing: bool, now: Instant, actions: &mut Vec<Action>) {
-        let before = self.care.watchdog.take();
-        self.care.watchdog = Wrong::seen(before, is_missing.then_some(()), now);
+    fn care_for_watchdog(&mut self, look: WatchdogLook, now: Instant, actions: &mut Vec<Action>) {
+        let trouble = self.care.trouble_of_watchdog(look, now);
+        self.care.watchdog = Wrong::seen(self.care.watchdog.take(), trouble, now);
         let Some(wrong) = &mut self.care.watchdog else { return };
         if self.care.is_mending_watchdog || !wrong.is_due(MISSED_FOR, now) {
             return;
         }
+        let trouble = wrong.what;
         match wrong.begin() {
-            1 => actions.push(Action::Note(Note::WatchdogMissing)),
-            QUICK_TRIES => actions.push(Action::Note(Note::WatchdogStillMissing)),
+            1 => actions.push(Action::Note(Note::WatchdogWrong(trouble))),
+            QUICK_TRIES => actions.push(Action::Note(Note::WatchdogStillWrong(trouble))),
             _ => {}
         }
         self.care.is_mending_watchdog = true;
-        actions.push(Action::MendWatchdog);
+        actions.push(Action::MendWatchdog(trouble));
     }
 
     pub(super) fn watchdog_mended(&mut self, now: Instant) {

@@ -1,6 +1,6 @@
 //! What the core knows of the journal: facts, taken at one moment, without paths and records.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nixfleet_protocol::{
     installed::Difference,
@@ -130,8 +130,29 @@ pub(crate) struct Surroundings {
     pub(crate) is_lock_free: bool,
     /// home-manager is activating a generation, or was killed while it did.
     pub(crate) is_activating: bool,
-    /// A watchdog is installed and does not run.
-    pub(crate) misses_watchdog: bool,
+    /// The watchdog.
+    pub(crate) watchdog: WatchdogLook,
+}
+
+/// The watchdog, as one look sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum WatchdogLook {
+    /// None was installed with `nixfleet-switch install`.
+    #[default]
+    NotInstalled,
+    /// One is installed, and nobody holds its lock.
+    Missing,
+    /// It holds its lock, and has left this stamp on it.
+    Up { stamp: Option<SystemTime> },
+}
+
+/// What is wrong with the watchdog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WatchdogTrouble {
+    /// It does not run.
+    Missing,
+    /// It does not react.
+    Stuck,
 }
 
 /// This agent is not what is installed.

@@ -3,7 +3,7 @@
 use nixfleet_protocol::journal::lock::{self, LockError, LockState};
 
 use super::Desk;
-use crate::decide::facts::Surroundings;
+use crate::decide::facts::{Surroundings, WatchdogLook};
 
 impl Desk {
     /// Everything around the agent, as it is now. No process is started for it.
@@ -14,17 +14,20 @@ impl Desk {
             is_lock_free: outdated.is_some() && is_free(&self.look_at_lock()?),
             outdated,
             is_activating: self.links.is_activating(),
-            misses_watchdog: self.misses_watchdog()?,
+            watchdog: self.look_at_watchdog()?,
         })
     }
 
-    /// A watchdog was installed with `nixfleet-switch install`, and none runs.
-    fn misses_watchdog(&self) -> Result<bool, LockError> {
+    fn look_at_watchdog(&self) -> Result<WatchdogLook, LockError> {
         let directory = self.journal.directory();
         if directory.installation().symlink_metadata().is_err() {
-            return Ok(false);
+            return Ok(WatchdogLook::NotInstalled);
         }
-        Ok(is_free(&lock::look(&directory.watchdog_lock())?))
+        let path = directory.watchdog_lock();
+        Ok(match lock::look(&path)? {
+            LockState::Free => WatchdogLook::Missing,
+            LockState::Held(_) => WatchdogLook::Up { stamp: lock::stamp_of(&path) },
+        })
     }
 }
 

@@ -87,7 +87,7 @@ async fn perform_on(shared: &Shared, action: Action) -> Result<Event, DeskGone> 
         }
         Action::LookAround => upkeep::look_around(shared).await,
         Action::HandOver => Ok(upkeep::hand_over(shared).await),
-        Action::MendWatchdog => Ok(upkeep::mend_watchdog(shared).await),
+        Action::MendWatchdog(trouble) => Ok(upkeep::mend_watchdog(shared, trouble).await),
         Action::NoteContact(contact) => {
             quietly(shared, move |desk| desk.note_contact(&contact)).await
         }

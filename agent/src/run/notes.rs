@@ -3,7 +3,10 @@
 use nixfleet_protocol::wire::v2::AnswerOutcome;
 
 use crate::{
-    decide::{action::Note, facts::Protocol},
+    decide::{
+        action::Note,
+        facts::{Protocol, WatchdogTrouble},
+    },
     settings::Settings,
 };
 
@@ -47,14 +50,22 @@ pub(super) fn log(note: &Note, settings: &Settings) {
         Note::ConfigUnusable { why } => tracing::error!(
             "the config has changed and cannot be used, so this agent goes on with the one that it has: {why}"
         ),
-        Note::WatchdogMissing => {
-            tracing::warn!("the watchdog does not run; having its job looked after");
+        Note::WatchdogWrong(trouble) => {
+            tracing::warn!("the watchdog does not {}; having its job looked after", verb(*trouble));
         }
-        Note::WatchdogStillMissing => tracing::warn!(
-            "the watchdog still does not run; that is tried every ten minutes from now on"
+        Note::WatchdogStillWrong(trouble) => tracing::warn!(
+            "the watchdog still does not {}; that is tried every ten minutes from now on",
+            verb(*trouble)
         ),
         Note::OutputGivenUp { switch } => {
             tracing::warn!(%switch, "the rest of the output is not sent");
         }
+    }
+}
+
+const fn verb(trouble: WatchdogTrouble) -> &'static str {
+    match trouble {
+        WatchdogTrouble::Missing => "run",
+        WatchdogTrouble::Stuck => "react",
     }
 }

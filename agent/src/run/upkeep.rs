@@ -4,7 +4,7 @@ use nixfleet_protocol::journal::records::HealingCause;
 
 use super::{Shared, jobs};
 use crate::{
-    decide::event::Event,
+    decide::{event::Event, facts::WatchdogTrouble},
     journal_desk::{Desk, DeskGone},
     wrapper::WrapperError,
 };
@@ -26,8 +26,12 @@ pub(super) async fn hand_over(shared: &Shared) -> Event {
     Event::HandOverEnded
 }
 
-pub(super) async fn mend_watchdog(shared: &Shared) -> Event {
-    say(shared, shared.wrapper.ensure_watchdog(HealingCause::WatchdogMissing).await);
+pub(super) async fn mend_watchdog(shared: &Shared, trouble: WatchdogTrouble) -> Event {
+    let cause = match trouble {
+        WatchdogTrouble::Missing => HealingCause::WatchdogMissing,
+        WatchdogTrouble::Stuck => HealingCause::WatchdogStuck,
+    };
+    say(shared, shared.wrapper.ensure_watchdog(cause).await);
     Event::WatchdogMended
 }
 

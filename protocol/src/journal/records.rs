@@ -410,18 +410,21 @@ pub enum HealingCause {
     AgentOutdated,
     /// The agent has missed the watchdog.
     WatchdogMissing,
+    /// The agent has seen that the watchdog does not react any more.
+    WatchdogStuck,
     /// Somebody has asked for it at the machine.
     Asked,
 }
 
 impl HealingCause {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AgentMissing,
         Self::AgentStuck,
         Self::AgentCrashing,
         Self::AgentOutdated,
         Self::WatchdogMissing,
+        Self::WatchdogStuck,
         Self::Asked,
     ];
 
@@ -433,6 +436,7 @@ impl HealingCause {
             Self::AgentCrashing => "agent_crashing",
             Self::AgentOutdated => "agent_outdated",
             Self::WatchdogMissing => "watchdog_missing",
+            Self::WatchdogStuck => "watchdog_stuck",
             Self::Asked => "asked",
         }
     }

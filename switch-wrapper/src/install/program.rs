@@ -1,24 +1,29 @@
 //! The wrapper at its stable path, outside home-manager's profile: a link to what does not go away.
 //!
 //! From the Nix store it is a link to the store, with a root for the garbage collector. From anywhere else it is a copy
-//! under a name of its own, with a link to it. Either way an upgrade replaces a link in one step, and what runs from the
-//! one before keeps its file.
+//! in a folder of its own, with a link to it. Either way the watchdog's program lies beside it, an upgrade replaces a link
+//! in one step, and what runs from the one before keeps its file.
 
 use std::{
     fs, io,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use nixfleet_protocol::{digest, installed, journal::atomic, state_dir::StateDirError};
+use nixfleet_protocol::{
+    digest,
+    installed::{self, WATCHDOG, WRAPPER},
+    journal::atomic,
+    state_dir::StateDirError,
+};
 
 use crate::gc_root::{self, RootError};
 
 /// How long making the garbage collector's root may take.
 const ROOT_LIMIT: Duration = Duration::from_mins(1);
 
-/// Begins the names of copies, and of roots.
+/// Begins the names of the copies' folders, and of roots.
 const COPY_PREFIX: &str = "nixfleet-switch-";
 
 /// Why the wrapper is not at its stable path.
@@ -67,9 +72,11 @@ pub(super) fn put_in_place(home: &Path, exe: &Path) -> Result<(PathBuf, bool), P
     let before = link.canonicalize().ok();
     replace_link(&link, &target).map_err(failed("replace", &link))?;
     // What is left too much takes space and harms nothing; the next installation tries again.
-    let kept: Vec<PathBuf> = [Some(target.clone()), before].into_iter().flatten().collect();
-    let roots = kept.iter().filter_map(|kept| root(&folder, kept)).collect::<Vec<_>>();
-    let _ = remove_copies(&folder, &[kept, roots].concat());
+    let in_use = [Some(target.clone()), before].into_iter().flatten();
+    let kept: Vec<PathBuf> = in_use
+        .filter_map(|exe| root(&folder, &exe).or_else(|| exe.parent().map(Path::to_owned)))
+        .collect();
+    let _ = remove_copies(&folder, &kept);
     Ok((target, true))
 }
 
@@ -97,25 +104,53 @@ pub(super) fn remove(home: &Path) -> Result<bool, ProgramError> {
     Ok(was_there)
 }
 
-/// A copy whose name says what is in it.
+/// A copy of the wrapper, and of the watchdog's program where it lies beside it, in a folder whose name says what is in
+/// it.
 fn copy(folder: &Path, exe: &Path) -> Result<PathBuf, ProgramError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| ProgramError::File { action, path, source }
     };
-    let content = fs::read(exe).map_err(failed("read", exe))?;
-    let digest = digest::of(&content);
-    let path = folder.join(format!("{COPY_PREFIX}{}", &digest[..16.min(digest.len())]));
-    if digest::of_file(&path).is_none_or(|present| present != digest) {
-        atomic::replace_content(&path, "copy of the wrapper", &content)
-            .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
+    let wrapper = fs::read(exe).map_err(failed("read", exe))?;
+    let beside = exe.with_file_name(WATCHDOG);
+    let watchdog = match fs::read(&beside) {
+        Ok(content) => Some(content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("read", &beside)(error)),
+    };
+    let digests = [Some(&wrapper), watchdog.as_ref()].into_iter().flatten();
+    let digest =
+        digest::of(digests.map(|content| digest::of(content)).collect::<String>().as_bytes());
+    let folder = folder.join(format!("{COPY_PREFIX}{}", &digest[..16.min(digest.len())]));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(failed("create", &folder))?;
+    // The watchdog first: who finds the wrapper finds both.
+    if let Some(content) = watchdog {
+        copy_one(&folder.join(WATCHDOG), &content)?;
     }
-    // Of one that is there already too: the one who made it may not have come so far.
-    let executable = fs::Permissions::from_mode(0o700);
-    fs::set_permissions(&path, executable).map_err(failed("make executable", &path))?;
+    let path = folder.join(WRAPPER);
+    copy_one(&path, &wrapper)?;
     Ok(path)
 }
 
+fn copy_one(path: &Path, content: &[u8]) -> Result<(), ProgramError> {
+    let failed = |action| {
+        let path = path.to_owned();
+        move |source| ProgramError::File { action, path, source }
+    };
+    if digest::of_file(path).is_none_or(|present| present != digest::of(content)) {
+        atomic::replace_content(path, "copy of the program", content)
+            .map_err(|error| failed("write")(io::Error::other(error)))?;
+    }
+    // Of one that is there already too: the one who made it may not have come so far.
+    let executable = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(path, executable).map_err(failed("make executable"))
+}
+
+/// Removes copies and roots.
 fn remove_copies(folder: &Path, but: &[PathBuf]) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -123,10 +158,14 @@ fn remove_copies(folder: &Path, but: &[PathBuf]) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        let path = entry?.path();
-        let is_copy =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(COPY_PREFIX));
-        if is_copy && !but.contains(&path) {
+        let entry = entry?;
+        let path = entry.path();
+        if !entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) || but.contains(&path) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(&path)?;
+        } else {
             fs::remove_file(&path)?;
         }
     }
@@ -167,10 +206,11 @@ mod tests {
             fs::write(&exe, content).unwrap();
             put_in_place(&home, &exe).unwrap()
         };
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let (first, changed) = install("one");
         assert!(changed);
         assert_eq!(fs::read_to_string(installed::stable_wrapper(&home)).unwrap(), "one");
-        assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(mode(&first), 0o700);
         assert_eq!(install("one"), (first.clone(), false));
 
         // As an installation leaves it that was cut before the copy could be run.
@@ -178,7 +218,7 @@ mod tests {
         let cut = copy(&installed::stable_folder(&home), &exe).unwrap();
         fs::set_permissions(&cut, fs::Permissions::from_mode(0o600)).unwrap();
         let (second, changed) = install("two");
-        assert_eq!(fs::metadata(&second).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(mode(&second), 0o700);
         assert!(changed && first.exists());
         assert_eq!(fs::read_to_string(installed::stable_wrapper(&home)).unwrap(), "two");
         let (third, _) = install("three");
@@ -189,5 +229,29 @@ mod tests {
         assert!(remove(&home).unwrap());
         assert_eq!(fs::read_dir(installed::stable_folder(&home)).unwrap().count(), 0);
         assert!(!remove(&home).unwrap());
+    }
+
+    #[test]
+    fn the_watchdogs_program_is_copied_with_the_wrapper() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().canonicalize().unwrap();
+        let (exe, watchdog) = (home.join("build"), home.join(WATCHDOG));
+        fs::write(&exe, "wrapper").unwrap();
+        fs::write(&watchdog, "one").unwrap();
+        let (first, _) = put_in_place(&home, &exe).unwrap();
+        let beside = first.with_file_name(WATCHDOG);
+        assert_eq!(fs::read_to_string(&beside).unwrap(), "one");
+        assert_eq!(fs::metadata(&beside).unwrap().permissions().mode() & 0o777, 0o700);
+
+        // Another watchdog is another copy, though the wrapper is the same.
+        fs::write(&watchdog, "two").unwrap();
+        let (second, changed) = put_in_place(&home, &exe).unwrap();
+        assert!(changed && second != first);
+        assert_eq!(fs::read_to_string(second.with_file_name(WATCHDOG)).unwrap(), "two");
+        assert_eq!(fs::read_to_string(beside).unwrap(), "one");
+        // And so is none.
+        fs::remove_file(&watchdog).unwrap();
+        let (third, changed) = put_in_place(&home, &exe).unwrap();
+        assert!(changed && !third.with_file_name(WATCHDOG).exists());
     }
 }

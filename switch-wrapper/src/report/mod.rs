@@ -153,7 +153,10 @@ pub(crate) fn ensure(
                     kind,
                     switch: None,
                     missed_for: missed_for.unwrap_or_default(),
-                    is_stuck: cause == HealingCause::AgentStuck,
+                    is_stuck: matches!(
+                        cause,
+                        HealingCause::AgentStuck | HealingCause::WatchdogStuck
+                    ),
                     is_handed_over: cause == HealingCause::AgentOutdated,
                 },
             );

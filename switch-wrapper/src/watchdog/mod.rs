@@ -5,13 +5,16 @@
 //! (launchd pends whatever it would start by itself). It wakes up once a tick, looks ([`eyes`]), decides ([`decide`]),
 //! and has `ensure-agent` do the work in a process of its own, which goes on if the watchdog is ended.
 //!
-//! It writes `watchdog.json` and holds `watchdog.lock`, by which the agent sees that it is there.
+//! What is long-lived is small: it runs as `nixfleet-watchdog`, a program without the rest of the wrapper.
+//!
+//! It writes `watchdog.json`, holds `watchdog.lock`, by which the agent sees that it is there, and stamps it once a tick,
+//! by which the agent sees that it reacts.
 
 mod decide;
 mod eyes;
 
 use std::{
-    env,
+    env, io,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Command, Stdio},
@@ -52,11 +55,25 @@ const PASSING_LIMIT: Duration = Duration::from_millis(500);
 /// How long having the agent looked after may take: longer than that takes with all its own limits.
 const HEALING_LIMIT: Duration = Duration::from_secs(130);
 
+/// Goes on as the program that has only the watchdog in it, under the same pid and the wrapper's name; the whole wrapper
+/// would take twice the memory. A wrapper that was put somewhere without that program watches as it is.
+pub(crate) fn become_small() -> Result<u8, Failure> {
+    let system = |source| Failure::System { action: "find out which program this is", source };
+    let Invocation { exe, invoked_as } = installed::invocation().map_err(system)?;
+    let small = exe.with_file_name(installed::WATCHDOG);
+    let error =
+        Command::new(&small).arg0(invoked_as.unwrap_or(exe)).args(env::args_os().skip(1)).exec();
+    if error.kind() != io::ErrorKind::NotFound {
+        warn(&format!("cannot become {}, watching as I am: {error}", small.display()));
+    }
+    run()
+}
+
 /// Watches until it is ended.
 pub(crate) fn run() -> Result<u8, Failure> {
     let mut settings = settings_once_they_make_sense();
     let directory = StateDir::prepare(&settings.state_dir)?;
-    let _lock = wait_for_lock(&directory)?;
+    let lock = wait_for_lock(&directory)?;
     let mut record = record(&settings)?;
     tell_systemd(systemd_notify::READY);
     let began = Instant::now();
@@ -75,8 +92,9 @@ pub(crate) fn run() -> Result<u8, Failure> {
             Some(Difference::Definition) | None => {}
         }
         write_down(&directory, &record);
-        let look = eyes::look(&settings, &directory);
-        match state.handle(&look, began.elapsed()) {
+        show_life(&lock);
+        let seen = eyes::look(&settings, &directory);
+        match state.handle(&seen, began.elapsed()) {
             Action::Rest => {}
             Action::LookAgain => crash_point::reached(CrashPoint::WatchdogFirstLook),
             Action::Keep => keep(&settings, &directory),
@@ -145,6 +163,13 @@ fn write_down(directory: &StateDir, record: &RunningProgram) {
         return;
     }
     if let Err(error) = atomic::replace(&path, record) {
+        warn(&with_causes(&error));
+    }
+}
+
+/// The agent sees by it that the watchdog still reacts. A stamp that cannot be set is said, and the watching goes on.
+fn show_life(lock: &Lock) {
+    if let Err(error) = lock.stamp() {
         warn(&with_causes(&error));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::Path};
 
+use nixfleet_protocol::installed::{WATCHDOG, WRAPPER};
+
 /// What the root holds.
 const ROOT: [&str; 16] = [
     "agent.json",
@@ -41,9 +43,6 @@ const HEALING: [&str; 3] = ["healing.json", "refused.json", "reported.json"];
 
 const COMMAND: [&str; 4] = ["accepted.json", "answered.json", "refused.json", "reported.json"];
 
-/// The wrapper, and what its name leads to.
-const BIN: &str = "nixfleet-switch";
-
 /// The mark of a temporary file: no reader looks at such a name, and the next prune sweeps it away.
 const TEMPORARY: (&str, &str) = (".", ".tmp");
 
@@ -66,7 +65,8 @@ pub fn judge(path: &str) -> Name {
     let Some((name, folders)) = parts.split_last() else { return Name::Strange };
     let is_known = match folders {
         [] => ROOT.contains(name) || ROOT_LOGS.contains(name),
-        ["bin"] => *name == BIN || name.starts_with("nixfleet-switch-"),
+        ["bin"] => *name == WRAPPER || is_copy(name),
+        ["bin", copy] => is_copy(copy) && [WRAPPER, WATCHDOG].contains(name),
         ["switches" | "healings" | "commands"] => !name.contains('.'),
         ["switches", _id] => SWITCH.contains(name),
         ["healings", _id] => HEALING.contains(name),
@@ -82,6 +82,11 @@ pub fn judge(path: &str) -> Name {
     } else {
         Name::Strange
     }
+}
+
+/// A folder with the programs that the wrapper's stable path leads to.
+fn is_copy(name: &str) -> bool {
+    name.strip_prefix(WRAPPER).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// All that is in a state directory, as paths relative to it.
@@ -121,6 +126,9 @@ mod tests {
             (format!("healings/{id}/healing.json"), Name::Known),
             (format!("commands/{id}/answered.json"), Name::Known),
             ("bin/nixfleet-switch".to_owned(), Name::Known),
+            ("bin/nixfleet-switch-0123/nixfleet-switch".to_owned(), Name::Known),
+            ("bin/nixfleet-switch-0123/nixfleet-watchdog".to_owned(), Name::Known),
+            ("bin/nixfleet-switch-0123/other".to_owned(), Name::Strange),
             (".agent.json.0123.tmp".to_owned(), Name::Temporary),
             (format!("switches/{id}/.result.json.0123.tmp"), Name::Temporary),
             (format!("switches/{id}/result.json.unreadable"), Name::SetAside),

@@ -2,7 +2,12 @@
 //!
 //! Read from `/proc` on Linux; elsewhere from `ps`, which shows arguments only.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -58,6 +63,18 @@ fn from_ps(needle: &str) -> Vec<Found> {
         })
         .filter(|found| found.pid != me && found.command.contains(needle))
         .collect()
+}
+
+/// The file that a process runs.
+pub fn executable(pid: u32) -> Result<PathBuf, Trouble> {
+    if Path::new("/proc/self/exe").exists() {
+        let link = PathBuf::from(format!("/proc/{pid}/exe"));
+        return fs::read_link(&link).map_err(Trouble::file("read", &link));
+    }
+    let mut ps = Command::new("ps");
+    let output = ps.args(["-o", "comm=", "-p", &pid.to_string()]).output();
+    let output = output.map_err(Trouble::run("ps"))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// Waits until nothing of the folder runs any more.

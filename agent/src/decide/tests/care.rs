@@ -1,11 +1,13 @@
 //! An agent that is no longer what is installed, and a watchdog that is gone.
 
+use std::time::SystemTime;
+
 use nixfleet_protocol::installed::Difference;
 
 use super::*;
 use crate::decide::{
     action::Note,
-    facts::{Outdated, Surroundings},
+    facts::{Outdated, Surroundings, WatchdogLook, WatchdogTrouble},
 };
 
 const STEP: Duration = Duration::from_secs(1);
@@ -19,7 +21,7 @@ fn outdated(difference: Difference, number: u64) -> Surroundings {
 }
 
 fn unwatched() -> Surroundings {
-    Surroundings { misses_watchdog: true, ..quiet() }
+    Surroundings { watchdog: WatchdogLook::Missing, ..quiet() }
 }
 
 /// A core whose surroundings stay as they are; what it does about them, and after how many seconds.
@@ -73,7 +75,7 @@ impl Scene {
             } else if action == Action::HandOver {
                 assert!(!std::mem::replace(&mut self.is_handing_over, true), "one at a time");
                 self.done.push((self.passed, action));
-            } else if action == Action::MendWatchdog {
+            } else if let Action::MendWatchdog(_) = action {
                 assert!(!std::mem::replace(&mut self.is_mending, true), "one at a time");
                 self.done.push((self.passed, action));
             }
@@ -298,12 +300,13 @@ fn a_missing_watchdog_is_brought_back_after_two_looks() {
     let mut scene = Scene::new(unwatched());
     assert!(scene.passes(9).is_idle());
     scene.passes(3);
-    assert_eq!(scene.done, [(scene.times()[0], Action::MendWatchdog)]);
+    assert_eq!(scene.done, [(scene.times()[0], Action::MendWatchdog(WatchdogTrouble::Missing))]);
     scene.passes(1800);
     let times = scene.times();
     assert_eq!(times.iter().filter(|at| **at < 200).count(), 3, "{times:?}");
     assert_eq!(times.len(), 3 + 2, "{times:?}");
-    let said = [Note::WatchdogMissing, Note::WatchdogStillMissing];
+    let missing = WatchdogTrouble::Missing;
+    let said = [Note::WatchdogWrong(missing), Note::WatchdogStillWrong(missing)];
     let notes: Vec<&Note> = scene.notes.iter().filter(|note| said.contains(note)).collect();
     assert_eq!(notes, [&said[0], &said[1]]);
 }
@@ -323,6 +326,40 @@ fn a_watchdog_that_comes_and_goes_does_not_win_quick_tries_each_time() {
     let before = scene.done.len();
     scene.passes(25);
     assert_eq!(scene.done.len(), before + 1);
+}
+
+fn stamped(seconds: u64) -> Surroundings {
+    let stamp = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    Surroundings { watchdog: WatchdogLook::Up { stamp }, ..quiet() }
+}
+
+#[test]
+fn a_watchdog_that_leaves_no_stamps_any_more_is_stuck() {
+    let mut scene = Scene::new(stamped(0));
+    for second in 1..30 {
+        scene.passes(10).seen = stamped(second * 10);
+    }
+    assert!(scene.passes(160).is_idle(), "it may be having the agent looked after");
+    scene.passes(30);
+    let stuck = WatchdogTrouble::Stuck;
+    assert_eq!(scene.done, [(scene.times()[0], Action::MendWatchdog(stuck))]);
+    assert_eq!(scene.notes, [Note::WatchdogWrong(stuck)]);
+    // The next one does leave them.
+    for second in 60..120 {
+        scene.seen = stamped(second * 10);
+        scene.passes(10);
+    }
+    assert_eq!(scene.done.len(), 1);
+}
+
+#[test]
+fn a_few_looks_at_the_same_stamp_say_nothing_however_far_apart() {
+    let (mut core, _) = Core::with(Protocol::V2, Look::default());
+    for _ in 0..6 {
+        let actions = core.event(Event::LookedAround(stamped(1)));
+        assert!(!actions.iter().any(|action| matches!(action, Action::MendWatchdog(_))));
+        core.passes(Duration::from_mins(10));
+    }
 }
 
 #[test]
