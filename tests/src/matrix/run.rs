@@ -268,6 +268,10 @@ impl Player {
         if self.naming.as_ref().is_some_and(|naming| !naming.is_over()) {
             return Ok(false);
         }
+        // Somebody who has not come by yet may still come.
+        if !scene.points_not_reached().is_empty() {
+            return Ok(false);
+        }
         if is_due(&mut self.last_stock, TAKE_STOCK_EVERY) {
             self.is_in_order = self.watch.is_heard_since(self.last_disturbance.1)
                 && are_over(scene)?
