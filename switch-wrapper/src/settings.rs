@@ -72,6 +72,8 @@ pub(crate) struct Settings {
     pub watchdog_label: String,
     /// The definition of the watchdog's job on disk, for launchd.
     pub watchdog_plist: PathBuf,
+    /// Where the user's own systemd units are.
+    pub units: PathBuf,
     /// The programs that are called.
     pub programs: Programs,
     /// How long a switch may take.
@@ -154,6 +156,7 @@ impl Settings {
             agent_label,
             watchdog_plist: installed::launch_agent(&home, &watchdog_label),
             watchdog_label,
+            units: units(&home),
             programs: sources.programs(),
             timeout: sources.timeout()?,
             links: HomeManagerLinks::of(xdg_state_home.as_deref(), &home, user.as_deref()),
@@ -166,6 +169,16 @@ impl Settings {
             home,
             user,
         })
+    }
+}
+
+impl Settings {
+    /// What home-manager writes anew when the agent's job changes.
+    pub(crate) fn agent_definition(&self) -> PathBuf {
+        match self.service_manager {
+            ServiceManager::Systemd => self.units.join(&self.agent_label),
+            ServiceManager::Launchd | ServiceManager::None => self.agent_plist.clone(),
+        }
     }
 }
 
@@ -279,6 +292,12 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 
 fn home() -> Result<PathBuf, SettingsError> {
     env::home_dir().filter(|home| home.is_absolute()).ok_or(SettingsError::NoHome)
+}
+
+/// systemd.unit(5).
+fn units(home: &Path) -> PathBuf {
+    let set = path_variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    set.unwrap_or_else(|| home.join(".config")).join("systemd/user")
 }
 
 fn load_config(home: &Path) -> Result<LoadedConfig, ConfigFileError> {

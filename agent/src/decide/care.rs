@@ -43,6 +43,10 @@ const RIGHT_FOR: Duration = Duration::from_mins(10);
 /// home-manager's link to the generation that it activates holds us off for so long. One that was killed leaves it behind.
 const ACTIVATION_LIMIT: Duration = Duration::from_mins(5);
 
+/// With a new definition on disk only for so long: home-manager takes the job out and loads it right beside writing that
+/// file, so by then it has, or never will.
+const NEW_DEFINITION_LIMIT: Duration = Duration::from_secs(30);
+
 /// What is known of the agent's surroundings.
 #[derive(Debug)]
 pub(super) struct Care {
@@ -112,6 +116,20 @@ impl Care {
 }
 
 impl Care {
+    /// home-manager may still be at work on what this agent would change over to.
+    fn is_held_off(&self, now: Instant) -> bool {
+        let is_definition = |wrong: &&Wrong<InstalledState>| match wrong.what.difference {
+            Difference::Definition => true,
+            Difference::Executable | Difference::Config => false,
+        };
+        let new_definition = self.outdated.as_ref().filter(is_definition);
+        let (since, limit) = match new_definition {
+            Some(wrong) => (wrong.since, NEW_DEFINITION_LIMIT),
+            None => (self.activating_since.unwrap_or(now), ACTIVATION_LIMIT),
+        };
+        self.activating_since.is_some() && now.saturating_duration_since(since) < limit
+    }
+
     fn trouble_of_watchdog(&mut self, look: WatchdogLook, now: Instant) -> Option<WatchdogTrouble> {
         let stamp = match look {
             WatchdogLook::Up { stamp } => stamp,
@@ -216,7 +234,7 @@ impl State {
     ) {
         let state = outdated.and_then(|outdated| self.usable(outdated, actions));
         self.care.outdated = Wrong::seen(self.care.outdated.take(), state, now);
-        let may_go = is_lock_free && self.may_hand_over(now);
+        let may_go = is_lock_free && self.may_hand_over() && !self.care.is_held_off(now);
         let awaits_answer = self.is_given_commands_once() && self.register.is_busy();
         let Some(wrong) = &mut self.care.outdated else { return };
         if !wrong.is_due(OUTDATED_FOR, now) {
@@ -261,11 +279,7 @@ impl State {
     }
 
     /// Not beside a switch, and not with a command in hand that is on no disk yet.
-    fn may_hand_over(&self, now: Instant) -> bool {
-        let is_held_off = self
-            .care
-            .activating_since
-            .is_some_and(|since| now.saturating_duration_since(since) < ACTIVATION_LIMIT);
+    fn may_hand_over(&self) -> bool {
         let is_about_to_start = |tracked: &TrackedSwitch| {
             matches!(tracked.view.phase, Phase::Accepted | Phase::Waiting)
         };
@@ -273,7 +287,6 @@ impl State {
             && !self.switches.values().any(is_about_to_start)
             && self.arriving.is_empty()
             && self.restarting.is_none()
-            && !is_held_off
     }
 
     /// Whether a command that comes now would be lost with this agent: a v1 dashboard gives it with the answer to a

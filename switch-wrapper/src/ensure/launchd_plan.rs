@@ -33,7 +33,7 @@ mod no_definition;
 mod unseen;
 
 use ending::{end_stray, patience_with, stray, terminate, wait_for_leaving};
-use giving_up::give_up;
+use giving_up::{give_up, not_let_go};
 pub(super) use memory::Memory;
 use memory::Restoration;
 use no_definition::without_definition;
@@ -190,7 +190,7 @@ fn in_the_other_domain(
     now: Duration,
 ) -> Decision {
     match (here, &observation.program) {
-        (JobView::NotLoaded | JobView::Loaded(_), _) => leave(there, job, memory, now),
+        (JobView::NotLoaded | JobView::Loaded(_), _) => leave(there, job, observation, memory, now),
         (JobView::Unclear(_) | JobView::NoTool(_), _) => {
             not_answered(here, observation, memory, now)
         }
@@ -243,7 +243,7 @@ fn judge(
     if memory.restoration == Restoration::OnDisk
         || !is_loaded_as_on_disk(job, definition, program, memory)
     {
-        return leave(domain, job, memory, now);
+        return leave(domain, job, observation, memory, now);
     }
     match (job.pid, program) {
         (None, _) if is_penalised(job, memory, now) => Decision::Do(Step::Bootout(domain)),
@@ -322,19 +322,28 @@ fn is_loaded_as_on_disk(
     let has_other =
         program.is_some_and(|program| program.difference == Some(Difference::Definition));
     let looks_other = job.differs_in(definition).is_some();
-    job.has_arguments(&definition.arguments) && (!(has_other || looks_other) || memory.bootouts > 0)
+    job.has_arguments(&definition.arguments) && (!(has_other || looks_other) || memory.is_reloaded)
 }
 
-/// Takes the job out, and waits until it is gone.
-fn leave(domain: Domain, job: &Job, memory: &Memory, now: Duration) -> Decision {
+/// Takes the job out, and waits until it is gone. launchd may say that it does, and do nothing: then what runs goes on, and
+/// that is said.
+fn leave(
+    domain: Domain,
+    job: &Job,
+    observation: &Observation,
+    memory: &Memory,
+    now: Duration,
+) -> Decision {
     if job.is_leaving {
         return wait_for_leaving(job, memory, now);
     }
     let was_just_told = memory.last_bootout.is_some_and(|last| now < last + BACKOFF.1);
-    if was_just_told || memory.bootouts >= MAX_BOOTOUTS {
-        Decision::Wait(LOOK_AGAIN)
-    } else {
-        Decision::Do(Step::Bootout(domain))
+    let runs = observation.program.as_ref().filter(|program| program.belongs_to(job.pid));
+    match runs {
+        _ if was_just_told => Decision::Wait(LOOK_AGAIN),
+        _ if memory.bootouts < MAX_BOOTOUTS => Decision::Do(Step::Bootout(domain)),
+        Some(program) => not_let_go(program, observation.kind),
+        None => Decision::Wait(LOOK_AGAIN),
     }
 }
 

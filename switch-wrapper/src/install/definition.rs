@@ -46,15 +46,9 @@ pub(crate) enum DefinitionError {
 pub(super) fn place(settings: &Settings) -> Result<PathBuf, DefinitionError> {
     match settings.service_manager {
         ServiceManager::Launchd => Ok(settings.watchdog_plist.clone()),
-        ServiceManager::Systemd => Ok(unit_folder(settings).join(&settings.watchdog_label)),
+        ServiceManager::Systemd => Ok(settings.units.join(&settings.watchdog_label)),
         ServiceManager::None => Err(DefinitionError::NoServiceManager),
     }
-}
-
-/// systemd.unit(5): the user's own units.
-fn unit_folder(settings: &Settings) -> PathBuf {
-    let set = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    set.unwrap_or_else(|| settings.home.join(".config")).join("systemd/user")
 }
 
 /// What the definition says.

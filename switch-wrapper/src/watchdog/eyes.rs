@@ -20,7 +20,7 @@ pub(super) fn look(settings: &Settings, directory: &StateDir) -> Look {
     Look {
         agent: agent(settings, directory),
         is_busy: is_held(&directory.switch_lock()) || settings.links.is_activating(),
-        definition: written_at(&settings.agent_plist),
+        definition: written_at(&settings.agent_definition()),
     }
 }
 
@@ -55,6 +55,7 @@ fn is_held(path: &Path) -> bool {
     lock::look(path).is_ok_and(|state| matches!(state, LockState::Held(_)))
 }
 
+/// Of a link, when it was made: it leads to the store, where all files are equally old.
 fn written_at(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
 }

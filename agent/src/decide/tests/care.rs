@@ -285,6 +285,13 @@ fn a_left_over_of_an_activation_holds_up_for_five_minutes_only() {
     scene.passes(25);
     assert_eq!(scene.done.len(), 1);
 
+    // home-manager is done with a definition as soon as it is written.
+    let new = Surroundings { is_activating: true, ..outdated(Difference::Definition, 1) };
+    let mut scene = Scene::new(new);
+    assert!(scene.passes(29).is_idle());
+    scene.passes(11);
+    assert_eq!(scene.done.len(), 1);
+
     // One after the other is not one for ever.
     let mut scene = Scene::new(Surroundings { is_activating: true, ..quiet() });
     scene.passes(200).seen = quiet();

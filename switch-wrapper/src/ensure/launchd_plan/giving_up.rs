@@ -6,7 +6,9 @@ use super::{Decision, Memory, Observation, memory::Taken};
 use crate::ensure::{
     Limits,
     definition::OnDisk,
+    job::JobKind,
     launchctl::{Job, JobView},
+    program::ProgramView,
 };
 
 /// Everything was tried.
@@ -23,6 +25,17 @@ pub(super) fn give_up(observation: &Observation, memory: &Memory, limits: Limits
         }
     };
     Decision::end(AgentVerdict::NotBack, format!("after {tried} s of trying: {why}"))
+}
+
+/// It runs, but not as it is on disk by now.
+pub(super) fn not_let_go(program: &ProgramView, kind: JobKind) -> Decision {
+    let (noun, pid) = (kind.noun(), program.pid());
+    Decision::end(
+        AgentVerdict::NotBack,
+        format!(
+            "the {noun} runs (pid {pid}) with the definition that it had before: launchd does not take its job out, although `bootout` says so; it has the new one after the next login"
+        ),
+    )
 }
 
 fn does_not_come_up(job: &Job, observation: &Observation) -> String {

@@ -15,6 +15,10 @@ pub(in crate::ensure) struct Memory {
     pub(super) enabled: bool,
     pub(super) bootouts: u32,
     pub(super) last_bootout: Option<Duration>,
+    /// The process that the job had when it was last booted out.
+    booted_out: Option<u32>,
+    /// It has left since, or another one has come: what is loaded now was loaded anew.
+    pub(super) is_reloaded: bool,
     bootstraps: u32,
     last_bootstrap: Option<Duration>,
     /// When it was loaded as it is, where we did it.
@@ -99,11 +103,13 @@ impl Memory {
         self.saw_program(observation, job, now);
         let Some(job) = job else {
             let is_gone = views.iter().all(|view| !view.is_unanswered());
+            self.is_reloaded |= is_gone && self.bootouts > 0;
             if is_gone && self.taken == Taken::Loaded {
                 self.taken = Taken::Dropped;
             }
             return;
         };
+        self.is_reloaded |= self.bootouts > 0 && job.pid.is_some() && job.pid != self.booted_out;
         self.exit_timeout = job.exit_timeout;
         self.first_runs = self.first_runs.or(job.runs);
         if !self.acted {
@@ -146,6 +152,7 @@ impl Memory {
             Step::Bootout(_) => {
                 self.bootouts += 1;
                 self.last_bootout = Some(now);
+                self.booted_out = self.job_pid;
                 self.restoration.is_taken_up();
                 self.taken = Taken::No;
             }
@@ -159,6 +166,7 @@ impl Memory {
                 self.restoration = Restoration::OnDisk;
                 // Whatever was tried, was tried with the other one.
                 (self.bootouts, self.last_bootout, self.last_kick) = (0, None, None);
+                self.is_reloaded = false;
             }
             Step::Restore => self.restoration = Restoration::Failed,
         }

@@ -229,6 +229,34 @@ fn another_file_than_at_the_start_means_one_reload() {
 }
 
 #[test]
+fn a_bootout_without_effect_is_repeated_and_in_the_end_said() {
+    let old = ProgramView { difference: Some(Difference::Definition), ..agent(7) };
+    let stays = seen(loaded(Some(7)), Some(old));
+    let mut memory = Memory::default();
+    let out = Step::Bootout(Domain::Gui);
+    let mut now = ZERO;
+    for _ in 0..MAX_BOOTOUTS {
+        assert_eq!(step(&stays, &mut memory, now), Decision::Do(out));
+        memory.did(out, Some(0), "", now);
+        assert_eq!(step(&stays, &mut memory, now + ms(100)), Decision::Wait(LOOK_AGAIN));
+        now += BACKOFF.1;
+    }
+    let decision = step(&stays, &mut memory, now);
+    assert_end(&decision, AgentVerdict::NotBack);
+    let Decision::End(conclusion) = decision else { panic!() };
+    assert!(conclusion.explanation.contains("runs (pid 7)"), "{}", conclusion.explanation);
+
+    // One that has left after all is loaded again, and what it looks like then is what counts.
+    assert_eq!(
+        step(&seen(JobView::NotLoaded, None), &mut memory, now),
+        Decision::Do(Step::Enable(Domain::Gui))
+    );
+    let looks_other = Job { environment: Some(String::new()), ..job(Some(8)) };
+    let up = seen(JobView::Loaded(looks_other), Some(agent(8)));
+    assert_end(&step(&up, &mut memory, now + ms(500)), AgentVerdict::Back);
+}
+
+#[test]
 fn an_outdated_agent_is_ended_once_and_started() {
     let outdated = ProgramView { difference: Some(Difference::Executable), ..agent(7) };
     let mut memory = Memory::default();
