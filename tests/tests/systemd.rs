@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use nixfleet_protocol::journal::records::{AgentVerdict, HealingCause, Initiator, Outcome};
 use nixfleet_tests::stage::{
@@ -33,6 +33,7 @@ fn under_a_real_systemd() {
     an_agent_that_was_stopped_is_started(&linux);
     an_agent_that_is_killed_during_a_switch(&linux, &dashboard);
     an_agent_that_is_stuck_is_replaced_by_systemd(&linux);
+    a_config_that_needs_the_unit_s_own_variables(&linux, &dashboard);
     a_watchdog_as_a_unit_of_its_own(&linux);
     drop(linux);
     processes::none_left(&root, Duration::from_secs(20)).unwrap();
@@ -109,6 +110,26 @@ fn an_agent_that_is_stuck_is_replaced_by_systemd(linux: &Linux) {
     linux.wait_for_agent(Some(&old)).unwrap();
 }
 
+/// With the config alone no agent would come up, with what its unit says one does.
+fn a_config_that_needs_the_unit_s_own_variables(linux: &Linux, dashboard: &Dashboard) {
+    let path = linux.folder.path("home/.config/systemd/user").join(linux::UNIT);
+    let unit = fs::read_to_string(&path).unwrap();
+    let variable = format!("[Service]\nEnvironment=NIXFLEET_URL={}", dashboard.url());
+    fs::write(&path, unit.replace("[Service]", &variable)).unwrap();
+    linux.systemctl(&["daemon-reload"]).unwrap();
+    linux.systemctl(&["restart", linux::UNIT]).unwrap();
+    let old = linux.wait_for_agent(None).unwrap();
+    let config = fs::read_to_string(linux.folder.path("config.toml")).unwrap();
+    let lines: Vec<&str> = config.lines().filter(|line| !line.starts_with("url =")).collect();
+    linux.folder.write("config.toml", &lines.join("\n")).unwrap();
+    let output =
+        linux.user_command("nixfleet-switch").args(["ensure-agent", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["verdict"], AgentVerdict::Back.as_str(), "{told}");
+    let new = linux.wait_for_agent(Some(&old)).unwrap();
+    assert_ne!(new.config_digest, old.config_digest);
+}
+
 fn a_watchdog_as_a_unit_of_its_own(linux: &Linux) {
     let switch =
         |words: &[&str]| linux.user_command("nixfleet-switch").args(words).output().unwrap();
@@ -149,7 +170,7 @@ fn a_watchdog_as_a_unit_of_its_own(linux: &Linux) {
 
 /// The control group of a process in systemd's own hierarchy.
 fn control_group(pid: u32) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let line =
         text.lines().find(|line| line.starts_with("0::") || line.contains("name=systemd"))?;
     line.splitn(3, ':').nth(2).map(str::to_owned)

@@ -1,6 +1,9 @@
 //! A program's own record: the proof that it is up, and whether it still is what is installed.
 
 use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::OsStrExt as _,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -17,7 +20,7 @@ use super::{
     definition::{self, OnDisk},
     job::JobKind,
 };
-use crate::settings::Settings;
+use crate::settings::{ServiceManager, Settings};
 
 /// How long an agent may take to check its config.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
@@ -84,6 +87,36 @@ fn group_of(pid: u32) -> Option<u32> {
     u32::try_from(group.as_raw_nonzero().get()).ok()
 }
 
+/// The variables of the job: the token may be there. systemd's units are not read, but what systemd has made of them is in
+/// proc(5) for the agent that runs.
+fn environment(settings: &Settings, kind: JobKind, pid: u32) -> Vec<(OsString, OsString)> {
+    match settings.service_manager {
+        ServiceManager::Launchd => {
+            match definition::read(kind.plist(settings), kind.label(settings)) {
+                OnDisk::Good(definition) => {
+                    let variables = definition.environment.into_iter();
+                    variables.map(|(name, value)| (name.into(), value.into())).collect()
+                }
+                OnDisk::Absent | OnDisk::Bad(_) | OnDisk::SomebodyElses(_) => Vec::new(),
+            }
+        }
+        ServiceManager::Systemd | ServiceManager::None => {
+            variables(&fs::read(format!("/proc/{pid}/environ")).unwrap_or_default())
+        }
+    }
+}
+
+/// `NAME=VALUE`, each ended by a zero byte.
+fn variables(environ: &[u8]) -> Vec<(OsString, OsString)> {
+    let words = environ.split(|&byte| byte == 0);
+    let variable = |word: &[u8]| {
+        let end = word.iter().position(|&byte| byte == b'=').filter(|&end| end > 0)?;
+        let (name, value) = (word.get(..end)?, word.get(end + 1..)?);
+        Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
+    };
+    words.filter_map(variable).collect()
+}
+
 /// Why the agent that is installed by now would not come up with the config that is: nothing if the config is the one with
 /// which it runs, or if it would. The agent itself is asked.
 pub(super) fn config_flaw(settings: &Settings, kind: JobKind) -> Option<String> {
@@ -96,14 +129,29 @@ pub(super) fn config_flaw(settings: &Settings, kind: JobKind) -> Option<String> 
     let installed = record.invoked_as.as_ref().and_then(|path| path.canonicalize().ok());
     let mut command = Command::new(installed.unwrap_or(record.exe));
     command.args(["check-config", "--config"]).arg(path).stdin(Stdio::null());
-    // What the job says counts for its agent: the token may be there.
-    if let OnDisk::Good(definition) = definition::read(kind.plist(settings), kind.label(settings)) {
-        command.envs(definition.environment);
-    }
+    command.envs(environment(settings, kind, record.process.pid));
     match external::run(&mut command, CHECK_LIMIT) {
         Ok(ended) if ended.exit_code == Some(0) => None,
         Ok(ended) => Some(format!("{}{}", ended.stderr, ended.stdout)),
         // One that cannot be asked is no reason to keep another.
         Err(_unanswered) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variables_of_a_process_are_read_as_they_are() {
+        let environ = b"A=1\0EMPTY=\0B=x=y\0=odd\0nothing\0\xff=\xfe\0";
+        let read = variables(environ);
+        let expected: [(&[u8], &[u8]); 4] =
+            [(b"A", b"1"), (b"EMPTY", b""), (b"B", b"x=y"), (b"\xff", b"\xfe")];
+        let expected = expected.map(|(name, value)| {
+            (OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned())
+        });
+        assert_eq!(read, expected);
+        assert_eq!(variables(b""), []);
     }
 }
