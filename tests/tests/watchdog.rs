@@ -3,16 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
 use std::{
-    ffi::{OsStr, OsString},
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    thread,
     time::{Duration, SystemTime},
 };
 
-use nixfleet_protocol::journal::{
-    lock, read,
-    records::{AgentVerdict, Healing, HealingCause, RunningProgram},
+use nixfleet_protocol::{
+    installed,
+    journal::{
+        lock, read,
+        records::{AgentVerdict, Healing, HealingCause, RunningProgram},
+    },
 };
 use nixfleet_tests::stage::{
     Trouble,
@@ -47,6 +51,34 @@ impl Scene {
 
     fn switch(&self, words: &[&str]) -> Output {
         self.mac.folder.user_command("nixfleet-switch").args(words).output().unwrap()
+    }
+
+    fn stable_wrapper(&self) -> PathBuf {
+        installed::stable_wrapper(&self.mac.folder.home())
+    }
+
+    /// The same programs under another digest, as the next version would be.
+    fn newer(&self, number: u8) -> PathBuf {
+        let folder = self.folder.path().join(format!("newer-{number}"));
+        fs::create_dir(&folder).unwrap();
+        for name in [installed::WRAPPER, installed::WATCHDOG] {
+            let mut content =
+                fs::read(self.stable_wrapper().canonicalize().unwrap().with_file_name(name))
+                    .unwrap();
+            content.push(number);
+            fs::write(folder.join(name), content).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        folder.join(installed::WRAPPER)
+    }
+
+    /// A verb of another wrapper than the one on the user's PATH.
+    fn by(&self, wrapper: &Path, verb: &str) -> Command {
+        let user = self.mac.folder.user_command("nixfleet-switch");
+        let mut command = Command::new(wrapper);
+        command.env_clear().arg(verb);
+        command.envs(user.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
     }
 
     fn watchdog(&self) -> Option<RunningProgram> {
@@ -156,14 +188,8 @@ fn a_watchdog_becomes_the_program_that_is_installed() {
 #[test]
 fn an_upgrade_while_a_switch_runs_hurts_neither() {
     let (scene, agent) = Scene::ready();
-    // The same program under another digest, as the next version would be.
-    let stable = scene.mac.folder.home().join(".local/state/nixfleet/bin/nixfleet-switch");
-    let newer = scene.folder.path().join("nixfleet-switch");
-    let mut content = fs::read(&stable).unwrap();
-    content.push(0);
-    fs::write(&newer, content).unwrap();
-    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).unwrap();
-
+    let stable = scene.stable_wrapper();
+    let newer = scene.newer(0);
     scene.mac.next_switch_replaces_the_agent(2, "BUILD_SECONDS=3").unwrap();
     let mut switch = scene.mac.folder.user_command("nixfleet-switch");
     switch.arg0(&stable).stdout(Stdio::null());
@@ -172,14 +198,7 @@ fn an_upgrade_while_a_switch_runs_hurts_neither() {
         Ok(scene.mac.folder.home_manager_runs() == 1)
     })
     .unwrap();
-    let mut install = scene.mac.folder.user_command("nixfleet-switch");
-    let path =
-        install.get_envs().map(|(name, value)| (name.to_owned(), value.map(OsStr::to_owned)));
-    let environment: Vec<(OsString, Option<OsString>)> = path.collect();
-    install = Command::new(&newer);
-    install.env_clear().arg("install");
-    install.envs(environment.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    let installed = install.output().unwrap();
+    let installed = scene.by(&newer, "install").output().unwrap();
     assert!(installed.status.success(), "{}", text(&installed));
 
     assert!(running.wait().unwrap().success());
@@ -189,6 +208,39 @@ fn an_upgrade_while_a_switch_runs_hurts_neither() {
         Ok(scene.watchdog().filter(|record| Some(&record.exe) == target.as_ref()))
     })
     .unwrap();
+}
+
+/// Each try is another version, and each is killed a little later.
+#[test]
+fn an_installation_that_is_killed_at_any_moment_is_finished_by_the_next() {
+    let (scene, agent) = Scene::ready();
+    let moments = [0, 2, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 60, 100, 300, 1000];
+    for (number, moment) in (1..).zip(moments) {
+        let newer = scene.newer(number);
+        let mut install = scene.by(&newer, "install").stdout(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(moment));
+        // One that has ended meanwhile is none to kill.
+        let _ = install.kill();
+        install.wait().unwrap();
+        let usable = Command::new(scene.stable_wrapper()).arg("--version").output().unwrap();
+        assert!(usable.status.success(), "after {moment} ms: {}", text(&usable));
+    }
+    let last = scene.newer(0);
+    let installed = scene.by(&last, "install").output().unwrap();
+    assert!(installed.status.success(), "{}", text(&installed));
+    let leads_to = scene.stable_wrapper().canonicalize().unwrap();
+    for name in [installed::WRAPPER, installed::WATCHDOG] {
+        let (copy, original) = (leads_to.with_file_name(name), last.with_file_name(name));
+        assert_eq!(fs::read(copy).unwrap(), fs::read(original).unwrap(), "{name}");
+    }
+    wait::until("the watchdog is the last one", wait::PATIENCE, || {
+        Ok(scene.watchdog().filter(|record| record.exe == leads_to))
+    })
+    .unwrap();
+    // The link, the copy that it leads to and the one before: nothing is left of those that were cut.
+    let bin = scene.stable_wrapper().parent().unwrap().to_owned();
+    assert_eq!(fs::read_dir(&bin).unwrap().count(), 3, "{:?}", fs::read_dir(&bin));
+    assert!(agent.process.is_alive().unwrap(), "the agent is none of its business");
 }
 
 #[test]
