@@ -197,7 +197,8 @@ pub enum Activation {
     Complete,
     /// They differ.
     Incomplete,
-    /// One of them is not there to be compared.
+    /// One of them is not there to be compared, or they differ after a home-manager that has ended well: another one is
+    /// at work.
     Unknown,
 }
 

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
+    home_manager::Generations,
     journal::{
-        records::{FORMAT, Outcome, Request, Started, SwitchResult},
+        records::{Activation, FORMAT, Outcome, Request, Started, SwitchResult},
         recovery::Closer,
     },
     lifecycle::{self, Ending},
@@ -34,7 +35,7 @@ pub(super) fn result(
         duration_ms: u64::try_from(watched.duration.as_millis()).unwrap_or(u64::MAX),
         generation_before: started.generation_before.clone(),
         generation_after: generations.profile.clone(),
-        activation: generations.activation(),
+        activation: activation(watched.ending, &generations),
         ..not_started(request, closer, String::new())
     };
     result.note = None;
@@ -46,6 +47,15 @@ pub(super) fn result(
         Err(error) => result.note = Some(format!("the output cannot be read: {error}")),
     }
     result
+}
+
+/// home-manager ends with 0 only when its activation has come to its end. Links that differ all the same are the doing of
+/// another one, which is in the midst of its own.
+fn activation(ending: Ending, generations: &Generations) -> Activation {
+    match (ending, generations.activation()) {
+        (Ending::Exited(0), Activation::Incomplete) => Activation::Unknown,
+        (Ending::Exited(_) | Ending::Signalled(_), seen) => seen,
+    }
 }
 
 /// The result of a home-manager that never ran.
@@ -70,5 +80,28 @@ pub(super) fn not_started(request: &Request, closer: &Closer, why: String) -> Sw
         wrapper_version: closer.version.clone(),
         host: closer.host.clone(),
         note: Some(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_activation_that_ended_well_is_not_called_cut() {
+        let of = |profile: &str, current: &str| Generations {
+            profile: Some(profile.to_owned()),
+            current_home: Some(current.to_owned()),
+        };
+        for (ending, generations, expected) in [
+            (Ending::Exited(0), of("2", "2"), Activation::Complete),
+            (Ending::Exited(0), of("3", "2"), Activation::Unknown),
+            (Ending::Exited(1), of("2", "1"), Activation::Incomplete),
+            (Ending::Exited(1), of("1", "1"), Activation::Complete),
+            (Ending::Signalled(9), of("2", "1"), Activation::Incomplete),
+            (Ending::Signalled(9), Generations::default(), Activation::Unknown),
+        ] {
+            assert_eq!(activation(ending, &generations), expected, "{ending:?} {generations:?}");
+        }
     }
 }

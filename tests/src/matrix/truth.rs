@@ -110,12 +110,20 @@ fn untruth_of(request: &Request, seen: &Observation) -> Option<String> {
         return Some(format!("switch {id} is there for another command: {:?}", told.command));
     }
     let run = request.child.and_then(|child| seen.runs.iter().find(|run| run.pid == child));
-    disagreement(result, run, seen.wrapper_was_killed)
+    let has_other = |pid| seen.runs.iter().any(|other| other.pid != pid && other.completed);
+    let healed = request.child.is_some_and(has_other);
+    disagreement(result, run, healed, seen.wrapper_was_killed)
         .map(|why| format!("the result of switch {id} is not true: {why}"))
 }
 
-/// What of a result is not what home-manager did.
-fn disagreement(result: &SwitchResult, run: Option<&Run>, may_be_unknown: bool) -> Option<String> {
+/// What of a result is not what home-manager did. The links are the host's: the activation of another run that has come to
+/// its end heals what this one has left.
+fn disagreement(
+    result: &SwitchResult,
+    run: Option<&Run>,
+    is_healed: bool,
+    may_be_unknown: bool,
+) -> Option<String> {
     let said = (result.outcome, result.exit_code);
     let is_true = match run {
         None => matches!(said, (Outcome::NotStarted | Outcome::Interrupted, None)),
@@ -133,7 +141,7 @@ fn disagreement(result: &SwitchResult, run: Option<&Run>, may_be_unknown: bool) 
     // Without a new generation, the one that is activated is still the newest.
     let was_cut = run.is_some_and(|run| run.set_profile && !run.completed);
     let is_told_right = match result.activation {
-        Activation::Complete => !was_cut,
+        Activation::Complete => !was_cut || is_healed,
         Activation::Incomplete => was_cut,
         Activation::Unknown => true,
     };
@@ -252,7 +260,7 @@ mod tests {
                 Activation::Complete
             };
             let result = SwitchResult { signal, activation, ..result("a", outcome, code) };
-            let found = disagreement(&result, run.as_ref(), wrapper);
+            let found = disagreement(&result, run.as_ref(), false, wrapper);
             assert_eq!(found.is_none(), is_true, "{outcome:?} {code:?} {run:?}: {found:?}");
         }
     }
@@ -261,13 +269,14 @@ mod tests {
     fn an_activation_that_was_cut_is_not_complete() {
         let cut = Run { exit_code: Some(1), set_profile: true, ..Run::begun(10) };
         let claims = result("a", Outcome::Failed, Some(1));
-        assert!(disagreement(&claims, Some(&cut), false).is_some());
+        assert!(disagreement(&claims, Some(&cut), false, false).is_some());
+        assert_eq!(disagreement(&claims, Some(&cut), true, false), None, "another one healed it");
         let honest = SwitchResult { activation: Activation::Incomplete, ..claims.clone() };
-        assert_eq!(disagreement(&honest, Some(&cut), false), None);
+        assert_eq!(disagreement(&honest, Some(&cut), false, false), None);
         // One that did not come so far has left the old generation as it was.
         let early = Run { set_profile: false, ..cut };
-        assert_eq!(disagreement(&claims, Some(&early), false), None);
-        assert!(disagreement(&honest, Some(&early), false).is_some());
+        assert_eq!(disagreement(&claims, Some(&early), false, false), None);
+        assert!(disagreement(&honest, Some(&early), false, false).is_some());
     }
 
     #[test]
