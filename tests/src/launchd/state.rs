@@ -7,6 +7,7 @@ mod effects;
 mod job;
 mod legacy;
 mod mood;
+mod outside;
 mod print;
 mod reach;
 mod registry;
@@ -27,7 +28,6 @@ use super::{
     command::Command,
     control::Verdict,
     domain::{Domain, ServiceTarget},
-    keep_alive::KeepAlive,
     message::CallerSession,
     moment::Moment,
     plist_file::LoadedPlist,
@@ -292,29 +292,6 @@ impl Launchd {
         self.verdicts.get(label).copied().unwrap_or_default()
     }
 
-    /// Whether what a job's `KeepAlive` says of other jobs is so.
-    fn other_job(&self, target: &ServiceTarget) -> bool {
-        let registered = self.domains.get(&target.domain).map(|domain| &domain.jobs);
-        let is_registered =
-            |label: &str| registered.is_some_and(|labels| labels.contains_key(label));
-        self.job(target).is_some_and(|job| job.definition.keep_alive.other_job(is_registered))
-    }
-
-    /// Jobs without a process whose `KeepAlive` looks at other jobs.
-    fn start_for_others(&mut self, now: Moment, out: &mut Effects) {
-        let looking: Vec<_> = self
-            .jobs()
-            .filter(|job| job.is_idle() && looks_at_others(&job.definition.keep_alive))
-            .map(|job| job.target.clone())
-            .collect();
-        for target in looking {
-            let (start, other_job) = (self.start_policy(target.domain), self.other_job(&target));
-            if let Some(job) = self.job_mut(&target) {
-                job.start_for_others(other_job, start, now, out);
-            }
-        }
-    }
-
     fn exited(&mut self, pid: Pid, end: ProcessEnd, now: Moment, out: &mut Effects) {
         let Some(target) = self.job_with_pid(pid) else {
             return out.push(Effect::Reap { pid, group: GroupFate::Terminated });
@@ -345,10 +322,6 @@ impl Launchd {
         });
         self.end_when_empty(out);
     }
-}
-
-fn looks_at_others(keep_alive: &KeepAlive) -> bool {
-    keep_alive.other_jobs().next().is_some()
 }
 
 #[cfg(test)]
