@@ -39,8 +39,8 @@ pub struct Situation {
     pub last_end: Option<ProcessEnd>,
     /// Whether somebody has asked for the job since it was loaded.
     pub demanded: bool,
-    /// Whether a condition about another job holds.
-    pub other_job: bool,
+    /// Whether a condition about something outside of the job holds.
+    pub outside: bool,
 }
 
 impl KeepAlive {
@@ -53,13 +53,19 @@ impl KeepAlive {
         }
     }
 
-    /// Whether the condition about other jobs holds, given who is registered in the domain.
-    pub fn other_job(&self, is_registered: impl Fn(&str) -> bool) -> bool {
+    /// Whether a condition about something outside of the job holds, given who is registered in
+    /// the domain.
+    pub fn outside(&self, is_registered: impl Fn(&str) -> bool) -> bool {
         self.other_jobs().any(|(label, wanted)| is_registered(label) == wanted)
     }
 
+    /// Whether anything outside of the job is looked at.
+    pub fn looks_outside(&self) -> bool {
+        self.other_jobs().next().is_some()
+    }
+
     /// The labels that are looked at.
-    pub fn other_jobs(&self) -> impl Iterator<Item = (&str, bool)> {
+    fn other_jobs(&self) -> impl Iterator<Item = (&str, bool)> {
         let conditions = match self {
             Self::Never | Self::Always => None,
             Self::When(conditions) => Some(conditions),
@@ -85,7 +91,7 @@ impl Conditions {
             // never run.
             None => self.successful_exit.is_some() || self.crashed == Some(false),
         };
-        by_end || situation.other_job || self.is_demand_alone()
+        by_end || situation.outside || self.is_demand_alone()
     }
 
     /// `AfterInitialDemand` with nothing beside it: always, from then on.
@@ -101,7 +107,7 @@ impl Conditions {
 mod tests {
     use super::*;
 
-    const UNTOUCHED: Situation = Situation { last_end: None, demanded: false, other_job: false };
+    const UNTOUCHED: Situation = Situation { last_end: None, demanded: false, outside: false };
 
     fn when(change: impl FnOnce(&mut Conditions)) -> KeepAlive {
         let mut conditions = Conditions::default();
@@ -160,9 +166,9 @@ mod tests {
         let keep = when(|keys| {
             keys.other_job_enabled = [("a".to_owned(), true), ("b".to_owned(), false)].into();
         });
-        assert!(keep.other_job(|label| label == "a"));
-        assert!(!keep.other_job(|label| label == "b"));
-        assert!(keep.other_job(|_| false), "b is not there, which is what is wanted");
-        assert!(keep.wants_start(Situation { other_job: true, ..UNTOUCHED }));
+        assert!(keep.outside(|label| label == "a"));
+        assert!(!keep.outside(|label| label == "b"));
+        assert!(keep.outside(|_| false), "b is not there, which is what is wanted");
+        assert!(keep.wants_start(Situation { outside: true, ..UNTOUCHED }));
     }
 }

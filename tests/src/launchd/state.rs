@@ -297,8 +297,8 @@ impl Launchd {
             return out.push(Effect::Reap { pid, group: GroupFate::Terminated });
         };
         let start = self.start_policy(target.domain);
-        let other_job = self.other_job(&target);
-        self.change_job(&target, out, |job, out| job.exited(end, other_job, start, now, out));
+        let outside = self.outside(&target);
+        self.change_job(&target, out, |job, out| job.exited(end, outside, start, now, out));
     }
 
     fn set_override(&mut self, label: String, to: Override, out: &mut Effects) {
@@ -308,7 +308,7 @@ impl Launchd {
 
     /// Does what is due, and lets empty domains go.
     fn settle(&mut self, now: Moment, out: &mut Effects) {
-        self.start_for_others(now, out);
+        self.start_for_outside(now, out);
         let Self { domains, verdicts, settings, moods, .. } = self;
         for (name, domain) in domains.iter_mut() {
             let policy = moods.start_policy(*name, settings);

@@ -177,13 +177,13 @@ impl Job {
     /// Right after registration.
     pub(super) fn loaded(
         &mut self,
-        other_job: bool,
+        outside: bool,
         policy: StartPolicy,
         now: Moment,
         out: &mut Effects,
     ) {
         self.interval_due = self.definition.start_interval.map(|interval| now.plus(interval));
-        if self.definition.run_at_load || self.is_kept_alive(None, other_job) {
+        if self.definition.run_at_load || self.is_kept_alive(None, outside) {
             self.want_start(SpawnReason::Speculative, Vec::new(), policy, now, out);
         }
     }
@@ -212,7 +212,7 @@ impl Job {
     pub(super) fn exited(
         &mut self,
         end: ProcessEnd,
-        other_job: bool,
+        outside: bool,
         policy: StartPolicy,
         now: Moment,
         out: &mut Effects,
@@ -238,7 +238,7 @@ impl Job {
             | JobState::SpawnScheduled { .. }
             | JobState::Spawning { .. }
             | JobState::Running { .. } => {
-                if self.is_kept_alive(Some(end), other_job) {
+                if self.is_kept_alive(Some(end), outside) {
                     self.want_start(SpawnReason::Inefficient, Vec::new(), policy, now, out);
                 }
             }
@@ -267,8 +267,8 @@ impl Job {
         }
     }
 
-    fn is_kept_alive(&self, last_end: Option<ProcessEnd>, other_job: bool) -> bool {
-        let situation = Situation { last_end, demanded: self.demanded, other_job };
+    fn is_kept_alive(&self, last_end: Option<ProcessEnd>, outside: bool) -> bool {
+        let situation = Situation { last_end, demanded: self.demanded, outside };
         self.definition.keep_alive.wants_start(situation)
     }
 

@@ -98,9 +98,9 @@ impl Launchd {
         let jobs = &mut self.domains.entry(target.domain).or_default().jobs;
         jobs.insert(target.label.clone(), job);
         // Only now, for a job may look at who is registered.
-        let other_job = self.other_job(target);
+        let outside = self.outside(target);
         if let Some(job) = self.job_mut(target) {
-            job.loaded(other_job, start, now, out);
+            job.loaded(outside, start, now, out);
         }
     }
 

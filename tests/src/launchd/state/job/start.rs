@@ -66,10 +66,10 @@ impl Job {
         }
     }
 
-    /// Another job came or went.
-    pub(in crate::launchd::state) fn start_for_others(
+    /// What the job looks at outside of itself may have changed.
+    pub(in crate::launchd::state) fn start_for_outside(
         &mut self,
-        other_job: bool,
+        outside: bool,
         policy: StartPolicy,
         now: Moment,
         out: &mut Effects,
@@ -78,7 +78,7 @@ impl Job {
             LastEnd::Ended(end) => Some(end),
             LastEnd::NeverExited | LastEnd::NotExecuted => None,
         };
-        if other_job && self.is_kept_alive(last_end, other_job) {
+        if outside && self.is_kept_alive(last_end, outside) {
             self.want_start(SpawnReason::Inefficient, Vec::new(), policy, now, out);
         }
     }
