@@ -324,8 +324,27 @@ mod tests {
         assert!(error.unwrap_err().to_string().contains("WatchPaths"));
         let torn = Definition::parse(b"<?xml version=\"1.0\"?><plist><dict>").unwrap_err();
         assert_eq!(torn.failure(), Failure::InvalidPropertyList);
-        let conditions = "<key>KeepAlive</key><dict><key>PathState</key><dict/></dict>";
-        let error = parse(&format!("{JOB}{conditions}")).unwrap_err();
-        assert_eq!(error.failure(), Failure::InvalidPropertyList);
+    }
+
+    /// Chapter 4: PathState is a dictionary of booleans; NetworkState is "no longer implemented" [L
+    /// man].
+    #[test]
+    fn path_state_is_a_dictionary_of_booleans_and_network_state_is_refused() {
+        let parsed = |keys: &str| parse(&format!("{JOB}<key>KeepAlive</key><dict>{keys}</dict>"));
+        let path = "<key>PathState</key><dict><key>/a b</key><true/><key>/c</key><false/></dict>";
+        let expected = Conditions {
+            path_state: [("/a b".into(), true), ("/c".into(), false)].into(),
+            ..Conditions::default()
+        };
+        assert_eq!(parsed(path).unwrap().keep_alive, KeepAlive::When(expected));
+        for keys in [
+            "<key>PathState</key><true/>",
+            "<key>PathState</key><array><string>/a</string></array>",
+            "<key>PathState</key><dict><key>/a</key><string>yes</string></dict>",
+            "<key>NetworkState</key><true/>",
+        ] {
+            let error = parsed(keys).unwrap_err();
+            assert_eq!(error.failure(), Failure::InvalidPropertyList, "{keys}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! `KeepAlive`: when launchd starts a job by itself. The keys of a dictionary are OR-ed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -28,6 +31,9 @@ pub struct Conditions {
     /// While another label is registered, or while it is not.
     #[serde(default)]
     pub other_job_enabled: BTreeMap<String, bool>,
+    /// While a path exists, or while it does not.
+    #[serde(default)]
+    pub path_state: BTreeMap<PathBuf, bool>,
     /// `true`: nothing of all this before the first demand.
     pub after_initial_demand: Option<bool>,
 }
@@ -54,26 +60,45 @@ impl KeepAlive {
     }
 
     /// Whether a condition about something outside of the job holds, given who is registered in
-    /// the domain.
-    pub fn outside(&self, is_registered: impl Fn(&str) -> bool) -> bool {
+    /// the domain and which paths exist.
+    pub fn outside(
+        &self,
+        is_registered: impl Fn(&str) -> bool,
+        exists: impl Fn(&Path) -> bool,
+    ) -> bool {
         self.other_jobs().any(|(label, wanted)| is_registered(label) == wanted)
+            || self.path_states().any(|(path, wanted)| exists(path) == wanted)
     }
 
     /// Whether anything outside of the job is looked at.
     pub fn looks_outside(&self) -> bool {
-        self.other_jobs().next().is_some()
+        self.other_jobs().next().is_some() || self.paths().next().is_some()
     }
 
-    /// The labels that are looked at.
+    /// The paths that are looked at.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.path_states().map(|(path, _)| path)
+    }
+
     fn other_jobs(&self) -> impl Iterator<Item = (&str, bool)> {
-        let conditions = match self {
-            Self::Never | Self::Always => None,
-            Self::When(conditions) => Some(conditions),
-        };
-        conditions
+        self.conditions()
             .into_iter()
             .flat_map(|conditions| &conditions.other_job_enabled)
             .map(|(label, wanted)| (label.as_str(), *wanted))
+    }
+
+    fn path_states(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.conditions()
+            .into_iter()
+            .flat_map(|conditions| &conditions.path_state)
+            .map(|(path, wanted)| (path.as_path(), *wanted))
+    }
+
+    fn conditions(&self) -> Option<&Conditions> {
+        match self {
+            Self::Never | Self::Always => None,
+            Self::When(conditions) => Some(conditions),
+        }
     }
 }
 
@@ -100,6 +125,7 @@ impl Conditions {
             && self.successful_exit.is_none()
             && self.crashed.is_none()
             && self.other_job_enabled.is_empty()
+            && self.path_state.is_empty()
     }
 }
 
@@ -166,9 +192,47 @@ mod tests {
         let keep = when(|keys| {
             keys.other_job_enabled = [("a".to_owned(), true), ("b".to_owned(), false)].into();
         });
-        assert!(keep.outside(|label| label == "a"));
-        assert!(!keep.outside(|label| label == "b"));
-        assert!(keep.outside(|_| false), "b is not there, which is what is wanted");
+        let outside = |is_registered: fn(&str) -> bool| keep.outside(is_registered, |_| false);
+        assert!(outside(|label| label == "a"));
+        assert!(!outside(|label| label == "b"));
+        assert!(outside(|_| false), "b is not there, which is what is wanted");
         assert!(keep.wants_start(Situation { outside: true, ..UNTOUCHED }));
+    }
+
+    /// Chapter 4: PathState, `true` while the path exists, `false` while it does not; entries and
+    /// keys are OR-ed [C launchd-392 job_keepalive, man].
+    #[test]
+    fn a_path_that_exists_or_not() {
+        let check = |entries: &[(&str, bool)], existing: &[&str], expected: bool| {
+            let keep = when(|keys| {
+                keys.path_state =
+                    entries.iter().map(|(path, wanted)| (PathBuf::from(path), *wanted)).collect();
+            });
+            let exists = |path: &Path| existing.iter().any(|one| Path::new(one) == path);
+            let outside = keep.outside(|_| false, exists);
+            assert_eq!(outside, expected, "{entries:?} with {existing:?}");
+            assert_eq!(keep.wants_start(Situation { outside, ..UNTOUCHED }), expected);
+        };
+        check(&[], &["/a"], false);
+        check(&[("/a", true)], &["/a"], true);
+        check(&[("/a", true)], &[], false);
+        check(&[("/a", false)], &["/a"], false);
+        check(&[("/a", false)], &[], true);
+        let either = [("/a", true), ("/b", false)];
+        check(&either, &[], true);
+        check(&either, &["/a"], true);
+        check(&either, &["/b"], false);
+        check(&either, &["/a", "/b"], true);
+        let beside = when(|keys| {
+            keys.path_state = [("/a".into(), true)].into();
+            keys.other_job_enabled = [("b".to_owned(), true)].into();
+            keys.after_initial_demand = Some(true);
+        });
+        assert!(beside.outside(|_| true, |_| false) && beside.outside(|_| false, |_| true));
+        assert!(!beside.outside(|_| false, |_| false));
+        let demanded = Situation { demanded: true, ..UNTOUCHED };
+        assert!(!beside.wants_start(demanded), "it is not AfterInitialDemand alone");
+        assert!(!beside.wants_start(Situation { outside: true, ..UNTOUCHED }));
+        assert!(beside.wants_start(Situation { outside: true, ..demanded }));
     }
 }

@@ -8,6 +8,7 @@ mod clock;
 mod driver;
 mod listener;
 mod override_file;
+mod paths;
 mod process;
 mod relatives;
 

@@ -1,5 +1,6 @@
 //! launchd's mind: domains, jobs, overrides. [`Launchd::handle`] turns an event into effects and
-//! [`Launchd::next_deadline`] says when it wants a [`Event::Tick`]. No clock, no file, no process.
+//! [`Launchd::next_deadline`] says when it wants a [`Event::Tick`]. No clock, no file, no process: which
+//! paths exist it is told before the event, by [`Launchd::see`].
 
 mod calls;
 mod drain;
@@ -16,6 +17,7 @@ mod start_waiter;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -169,6 +171,8 @@ pub struct Launchd {
     overrides: Overrides,
     verdicts: BTreeMap<String, Verdict>,
     moods: mood::Moods,
+    /// Of the paths that jobs look at, those that exist.
+    paths: BTreeSet<PathBuf>,
     running: Running,
 }
 
@@ -203,6 +207,7 @@ impl Launchd {
             overrides,
             verdicts: BTreeMap::new(),
             moods: mood::Moods::default(),
+            paths: BTreeSet::new(),
             running: Running::Up,
         }
     }

@@ -12,8 +12,8 @@ use std::{
 
 use self::call::OpenCall;
 use super::{
-    Input, ServerError, clock::Clock, error_chain, file_error, override_file, process::Processes,
-    relatives::Relatives,
+    Input, ServerError, clock::Clock, error_chain, file_error, override_file, paths,
+    process::Processes, relatives::Relatives,
 };
 use crate::launchd::{
     answer::Answer,
@@ -141,7 +141,8 @@ impl Driver {
         let now = self.clock.now();
         let launchd = self.parts.launchd.next_deadline();
         let held = self.held.iter().map(|held| held.until);
-        launchd.into_iter().chain(held).min().map(|at| at.until(now))
+        let look = self.parts.launchd.goes_by_paths().then(|| now.plus(paths::BETWEEN_LOOKS));
+        launchd.into_iter().chain(held).chain(look).min().map(|at| at.until(now))
     }
 
     fn tell(&mut self, event: Event) {
@@ -201,6 +202,8 @@ impl Driver {
         {
             match todo {
                 Todo::Tell(event) => {
+                    let launchd = &mut self.parts.launchd;
+                    launchd.see(paths::existing(launchd.paths_for(&event)));
                     let now = self.clock.now();
                     for effect in self.parts.launchd.handle(event, now) {
                         self.perform(effect)?;

@@ -1,8 +1,8 @@
 //! One job from its registration to its removal.
 //!
 //! A wish to start it is either a demand (`kickstart`, the calendar) or launchd's own:
-//! *speculative* after loading, *inefficient* after an end, *interval* by its timer. Only
-//! launchd's own wishes can be pended.
+//! *speculative* after loading, *inefficient* after an end or when what `KeepAlive` looks at has
+//! changed, *interval* by its timer. Only launchd's own wishes can be pended.
 
 mod start;
 mod stop;
@@ -68,7 +68,7 @@ pub(super) enum JobState {
 pub enum SpawnReason {
     /// `RunAtLoad`, or a `KeepAlive` that implies it.
     Speculative,
-    /// `KeepAlive` after an end.
+    /// `KeepAlive` after an end, or when what it looks at has changed.
     Inefficient,
     /// `StartInterval`.
     Interval,

@@ -1,6 +1,7 @@
 //! Transcripts: events in, effects out, at times that the test names.
 
 mod legacy;
+mod paths;
 mod pauses;
 mod pending;
 mod random;

@@ -23,13 +23,14 @@ impl Dice {
     }
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "",
     "<key>RunAtLoad</key><true/>",
     "<key>KeepAlive</key><true/>",
     "<key>KeepAlive</key><dict><key>Crashed</key><true/></dict><key>StartInterval</key><integer>7</integer>",
     "<key>KeepAlive</key><dict><key>OtherJobEnabled</key><dict><key>b</key><false/></dict></dict>",
     "<key>KeepAlive</key><dict><key>AfterInitialDemand</key><true/></dict>",
+    "<key>KeepAlive</key><dict><key>PathState</key><dict><key>/flag</key><true/></dict></dict>",
     "<key>LimitLoadToSessionType</key><array><string>Aqua</string><string>Background</string></array>\
      <key>RunAtLoad</key><true/><key>ExitTimeOut</key><integer>0</integer>",
 ];
@@ -158,7 +159,7 @@ impl Run {
 
     fn step(&mut self) {
         let target = ServiceTarget { domain: Domain::Gui(UID), label: "a".to_owned() };
-        match self.dice.below(24) {
+        match self.dice.below(25) {
             0..=9 => self.call(),
             10 | 11 => self.exit(ProcessEnd::Exited(0)),
             12 => self.exit(ProcessEnd::Exited(1)),
@@ -196,6 +197,10 @@ impl Run {
             22 => {
                 let slept = Duration::from_secs(self.dice.below(100));
                 self.event(Event::Woke { slept });
+            }
+            23 => {
+                let is_there = self.dice.below(2) == 0;
+                self.launchd.see(is_there.then(|| PathBuf::from("/flag")).into_iter().collect());
             }
             _ => {
                 if self.dice.below(20) == 0 {
