@@ -27,6 +27,8 @@ mod machine;
 #[cfg(test)]
 mod manners;
 #[cfg(test)]
+mod paths;
+#[cfg(test)]
 mod processes;
 #[cfg(test)]
 mod readme;
