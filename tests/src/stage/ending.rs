@@ -35,12 +35,15 @@ pub fn wait_for_wrappers(root: &Path) {
     }
 }
 
-/// What of this folder still runs when everything has had the time to end.
+/// What of this folder still runs when everything has had the time to end. The watchdog may have begun a look-after in its
+/// last moment.
 pub fn left_after(root: &Path) -> Vec<Found> {
-    let deadline = Instant::now() + ENDS_WITHIN;
+    let began = Instant::now();
     loop {
         let left = processes::of(root);
-        if left.is_empty() || Instant::now() >= deadline {
+        let is_at_work = left.iter().any(|found| is_wrapper(&found.command));
+        let limit = if is_at_work { LOOK_AFTER_ENDS_WITHIN } else { ENDS_WITHIN };
+        if left.is_empty() || began.elapsed() >= limit {
             return left;
         }
         thread::sleep(LOOK_EVERY);
