@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
+mod selftest_report;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -16,7 +18,7 @@ use std::{
 
 use nixfleet_protocol::external::{self, Ended};
 use nixfleet_tests::stage::{not_run, processes, programs::Programs, wait};
-use serde::Deserialize;
+use selftest_report::{Report, Step};
 
 /// How long the self test may take. It says itself that it takes a minute and a half, and never more than three.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -29,31 +31,6 @@ const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What all our labels have in them.
 const OURS: &str = "nixfleet";
-
-/// What `nixfleet-switch selftest --json` prints.
-#[derive(Debug, Deserialize)]
-struct Report {
-    steps: Vec<Step>,
-    passed: usize,
-    failed: usize,
-    questions: Vec<Question>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Step {
-    name: String,
-    fact: String,
-    expectation: String,
-    ok: bool,
-    seconds: f64,
-    said: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Question {
-    question: String,
-    answer: String,
-}
 
 #[test]
 #[ignore = "needs a Mac: loads a job under a throw-away label into the real launchd"]

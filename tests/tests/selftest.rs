@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
+mod selftest_report;
+
 use std::{
     fs,
     path::PathBuf,
@@ -14,7 +16,7 @@ use nixfleet_tests::{
     stage::{processes, programs::Programs, wait},
 };
 use rustix::process::Signal;
-use serde::Deserialize;
+use selftest_report::{Report, Step};
 use tempfile::TempDir;
 
 /// What the labels of all selftests begin with.
@@ -44,30 +46,6 @@ const STEPS: [&str; 18] = [
     "uninstall",
     "cleaning up",
 ];
-
-#[derive(Debug, Deserialize)]
-struct Report {
-    steps: Vec<Step>,
-    passed: usize,
-    failed: usize,
-    questions: Vec<Question>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Step {
-    name: String,
-    fact: String,
-    expectation: String,
-    ok: bool,
-    seconds: f64,
-    said: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Question {
-    question: String,
-    answer: String,
-}
 
 impl Report {
     #[track_caller]
