@@ -9,7 +9,7 @@ use super::{
     REST_AFTER_FAILURE, State,
     action::{Action, Note},
     facts::{Closing, Protocol},
-    reports::{MAX_MISSES, SETBACKS_TO_STEP_BACK},
+    reception::Reception,
 };
 use crate::dashboard_client::{Failure, Reply};
 
@@ -18,10 +18,7 @@ use crate::dashboard_client::{Failure, Reply};
 pub(super) struct TrackedHealing {
     is_busy: bool,
     rests_until: Option<Instant>,
-    /// How often the dashboard did not know what it was about.
-    misses: u8,
-    /// How often the dashboard answered with an error of its own.
-    setbacks: u32,
+    reception: Reception,
     /// The dashboard's last word, until it is on disk.
     closing: Option<Closing>,
 }
@@ -60,7 +57,7 @@ impl State {
         self.healings
             .iter()
             .filter(|(_, tracked)| tracked.closing.is_none() && !tracked.is_resting(now))
-            .min_by_key(|(id, tracked)| (tracked.setbacks / SETBACKS_TO_STEP_BACK, **id))
+            .min_by_key(|(id, tracked)| (tracked.reception.rank(), **id))
             .map(|(id, _)| *id)
     }
 
@@ -71,7 +68,10 @@ impl State {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let reply = reply.map_err(|failure| self.count_healing_miss(id, failure));
+        let reply = reply.map_err(|failure| match self.healings.get_mut(&id) {
+            Some(tracked) => tracked.reception.fails(failure),
+            None => failure,
+        });
         let closing = match reply {
             Ok(()) => {
                 self.dashboard_is_back();
@@ -91,28 +91,6 @@ impl State {
         actions.extend(self.healing.succeed().map(Action::Note));
         if let Some(tracked) = self.healings.get_mut(&id) {
             tracked.closing = Some(closing);
-        }
-    }
-
-    /// A dashboard that does not know the host even after it has registered again will never take it.
-    fn count_healing_miss(&mut self, id: HealingId, failure: Failure) -> Failure {
-        let Some(tracked) = self.healings.get_mut(&id) else { return failure };
-        match failure {
-            Failure::Missing { said } => {
-                tracked.misses += 1;
-                if tracked.misses > MAX_MISSES {
-                    Failure::Refused { status: 404, said }
-                } else {
-                    Failure::Missing { said }
-                }
-            }
-            Failure::Retry { status: Some(_), .. } => {
-                tracked.setbacks += 1;
-                failure
-            }
-            Failure::Retry { status: None, .. }
-            | Failure::Refused { .. }
-            | Failure::Unauthorized { .. } => failure,
         }
     }
 

@@ -7,11 +7,11 @@
 //! - [`event`], [`action`]: what happens, what is done.
 //! - [`lane`]: calls of one kind, one at a time.
 //! - [`switches`]: each switch, from its acceptance to the dashboard's last word on it.
-//! - [`reports`], [`output`]: what the dashboard is told about switches.
+//! - [`reports`], [`output`]: what the dashboard is told about switches; [`reception`]: how it takes it.
 //! - [`commands`], [`stop`]: everything else that it may ask for.
 //! - [`looking`]: when the journal is looked at and pruned.
 //! - [`healings`]: what was put right without a switch, and the dashboard's word on it.
-//! - [`care`]: an agent that is no longer what is installed, and a watchdog that is gone.
+//! - [`care`]: an agent that is no longer what is installed, and a watchdog that is gone or stuck.
 //! - [`life`], [`contact`]: what others on this machine are to know of the agent.
 
 pub(crate) mod action;
@@ -25,6 +25,7 @@ mod lane;
 mod life;
 mod looking;
 mod output;
+mod reception;
 mod reports;
 mod stop;
 mod switches;

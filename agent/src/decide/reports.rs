@@ -14,6 +14,7 @@ use super::{
     State,
     action::{Action, Note},
     facts::{Closing, Protocol, Stage},
+    reception::Reception,
     switches::TrackedSwitch,
 };
 use crate::dashboard_client::{Failure, Reply};
@@ -21,12 +22,6 @@ use crate::dashboard_client::{Failure, Reply};
 /// A v1 dashboard can be told a result only once, so it is told after the agent's job was looked after, or after
 /// this time.
 const V1_AWAITS_RELOAD_FOR: Duration = Duration::from_secs(20);
-
-/// So often a report is sent again although the dashboard does not know the host.
-pub(super) const MAX_MISSES: u8 = 3;
-
-/// After so many errors of the dashboard's own a result lets the others pass.
-pub(super) const SETBACKS_TO_STEP_BACK: u32 = 5;
 
 impl State {
     pub(super) fn plan_reports(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -81,35 +76,15 @@ impl State {
                 self.dashboard_is_back();
                 let Some(tracked) = self.switches.get_mut(&id) else { return };
                 tracked.told = Some((stage, now));
-                tracked.misses = 0;
-                tracked.setbacks = 0;
+                tracked.reception = Reception::default();
                 tracked.output.begin_at(output_offset);
             }
             Err(failure) => {
-                let failure = self.count_miss(id, failure);
+                let failure = match self.switches.get_mut(&id) {
+                    Some(tracked) => tracked.reception.fails(failure),
+                    None => failure,
+                };
                 self.not_reported(id, stage, &failure, now, actions);
-            }
-        }
-    }
-
-    /// A dashboard that does not know the host even after it has registered again will never take the report.
-    fn count_miss(&mut self, id: SwitchId, failure: Failure) -> Failure {
-        let Some(tracked) = self.switches.get_mut(&id) else { return failure };
-        match failure {
-            Failure::Missing { said } => {
-                tracked.misses += 1;
-                if tracked.misses > MAX_MISSES {
-                    Failure::Refused { status: 404, said }
-                } else {
-                    Failure::Missing { said }
-                }
-            }
-            Failure::Retry { status: Some(_), .. } => {
-                tracked.setbacks += 1;
-                failure
-            }
-            Failure::Retry { .. } | Failure::Refused { .. } | Failure::Unauthorized { .. } => {
-                failure
             }
         }
     }
@@ -148,7 +123,7 @@ impl State {
 /// Results before progress; and among the results those last that the dashboard has choked on.
 fn rank(tracked: &TrackedSwitch, stage: Stage) -> u32 {
     match stage {
-        Stage::Final { .. } => tracked.setbacks / SETBACKS_TO_STEP_BACK,
+        Stage::Final { .. } => tracked.reception.rank(),
         Stage::Accepted | Stage::Running => u32::MAX,
     }
 }

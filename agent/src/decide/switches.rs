@@ -12,6 +12,7 @@ use super::{
     action::{Action, Note},
     facts::{Closing, Protocol, Stage, SwitchView},
     output::OutputStream,
+    reception::Reception,
 };
 
 /// How often `ensure-agent` is tried for one switch.
@@ -37,10 +38,7 @@ pub(super) struct TrackedSwitch {
     /// What the dashboard was told last, and when.
     pub(super) told: Option<(Stage, Instant)>,
     pub(super) output: OutputStream,
-    /// How often the dashboard did not know what a report was about.
-    pub(super) misses: u8,
-    /// How often the dashboard answered a report with an error of its own.
-    pub(super) setbacks: u32,
+    pub(super) reception: Reception,
     /// The dashboard will never take the result.
     pub(super) refusal: Option<Closing>,
     was_tried: bool,
@@ -58,8 +56,7 @@ impl TrackedSwitch {
             seen_at: now,
             told: None,
             output: OutputStream::default(),
-            misses: 0,
-            setbacks: 0,
+            reception: Reception::default(),
             refusal: None,
             was_tried: false,
             wrapper_failure: None,
@@ -73,8 +70,7 @@ impl TrackedSwitch {
     pub(super) fn forget_what_was_told(&mut self) {
         self.told = None;
         self.output = OutputStream::default();
-        self.misses = 0;
-        self.setbacks = 0;
+        self.reception = Reception::default();
     }
 
     /// Whether something new may be seen any moment.
