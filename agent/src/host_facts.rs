@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use nixfleet_protocol::{
-    home_manager::Generations,
+    generations::Generations,
     wire::{
         PROTOCOL,
         fields::{HostType, Text},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nixfleet_protocol::{
-    home_manager::Generations,
+    generations::Generations,
     journal::{
         records::{Activation, Initiator, Outcome, Reload, SwitchResult},
         store::Entry,
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn the_generation_is_the_hash_of_the_store_path() {
         let of = |profile: &str| {
-            let generations = Generations { profile: Some(profile.to_owned()), current_home: None };
+            let generations = Generations { profile: Some(profile.to_owned()), current: None };
             current_generation(&generations).map(String::from)
         };
         let path = "/nix/store/0c2zj1y6zv9pdq0q1hb0r7w0x4g5w9cd-home-manager-generation";

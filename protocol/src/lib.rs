@@ -2,7 +2,7 @@
 //!
 //! - [`wire`]: the HTTP messages between agent and dashboard.
 //! - [`journal`]: the files between agent and `nixfleet-switch`, how they are written and read.
-//! - [`home_manager`]: home-manager's own links.
+//! - [`generations`]: the links that say which generation is set, and which is activated.
 //! - [`lifecycle`]: where a switch stands and what is to be done about it; pure.
 //! - [`state_dir`]: the only place that knows file names.
 //! - [`config_file`]: the TOML file that agent and `nixfleet-switch` share.
@@ -18,7 +18,7 @@ pub mod config_file;
 pub mod crash_point;
 pub mod digest;
 pub mod external;
-pub mod home_manager;
+pub mod generations;
 pub mod installed;
 pub mod journal;
 pub mod lifecycle;

@@ -10,7 +10,7 @@ use std::{
 
 use nixfleet_protocol::{
     config_file::{self, ConfigFile, ConfigFileError, LoadedConfig},
-    home_manager::HomeManagerLinks,
+    generations::GenerationLinks,
     installed::{self, DEFAULT_LABEL, DEFAULT_UNIT, WATCHDOG_LABEL, WATCHDOG_UNIT},
     output_tail::Redactor,
     state_dir::{StateDir, StateDirError},
@@ -87,7 +87,7 @@ pub(crate) struct Settings {
     /// The config file, where one was read.
     pub config_path: Option<PathBuf>,
     /// Where home-manager keeps its links.
-    pub links: HomeManagerLinks,
+    pub links: GenerationLinks,
     /// Variables for home-manager from the config file.
     pub environment: BTreeMap<String, String>,
     /// What must not get into a result.
@@ -159,7 +159,11 @@ impl Settings {
             units: units(&home),
             programs: sources.programs(),
             timeout: sources.timeout()?,
-            links: HomeManagerLinks::of(xdg_state_home.as_deref(), &home, user.as_deref()),
+            links: GenerationLinks::of_home_manager(
+                xdg_state_home.as_deref(),
+                &home,
+                user.as_deref(),
+            ),
             environment: sources.file.environment.unwrap_or_default(),
             host: text_variable("NIXFLEET_HOSTNAME")
                 .or(sources.file.hostname)

@@ -22,7 +22,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use nixfleet_protocol::{
-    home_manager::HomeManagerLinks,
+    generations::GenerationLinks,
     journal::{
         atomic::{self, WriteError},
         records::{HealingId, SwitchId},
@@ -101,7 +101,7 @@ pub(crate) struct Desk {
     /// Since when the dashboard fails, by the wall clock as it was when that was first written down.
     failing_since: Option<(Instant, Timestamp)>,
     host: HostId,
-    links: HomeManagerLinks,
+    links: GenerationLinks,
     repo_dir: PathBuf,
     switch_arguments: Vec<String>,
     tokens: Vec<Token>,

@@ -156,7 +156,7 @@ impl Desk {
     }
 
     /// What a v1 dashboard is told about a command.
-    pub(crate) fn generations(&self) -> nixfleet_protocol::home_manager::Generations {
+    pub(crate) fn generations(&self) -> nixfleet_protocol::generations::Generations {
         self.links.read()
     }
 

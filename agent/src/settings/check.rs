@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 
 use nixfleet_protocol::{
     config_file::{ConfigFile, LoadedConfig},
-    home_manager::HomeManagerLinks,
+    generations::GenerationLinks,
     installed::{self, DEFAULT_LABEL},
     wire::fields::{FieldError, HostId, PollInterval, Text, Token},
 };
@@ -86,11 +86,11 @@ impl Mistakes {
     }
 }
 
-fn links(environment: &Environment) -> HomeManagerLinks {
+fn links(environment: &Environment) -> GenerationLinks {
     let xdg = environment.path("XDG_STATE_HOME");
     let home = environment.home().map(PathBuf::from).unwrap_or_default();
     let user = environment.text("USER").or_else(|| environment.text("LOGNAME"));
-    HomeManagerLinks::of(xdg.as_deref(), &home, user.as_deref())
+    GenerationLinks::of_home_manager(xdg.as_deref(), &home, user.as_deref())
 }
 
 /// launchd tells a job its label. Whoever starts an agent by hand may have another's label in the environment: that agent

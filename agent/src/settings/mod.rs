@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use nixfleet_protocol::{
     config_file::{self, ConfigFileError, LoadedConfig},
-    home_manager::HomeManagerLinks,
+    generations::GenerationLinks,
     wire::fields::{
         Criticality, DeviceType, FieldError, HostId, PollInterval, Text, ThemeColor, Token,
     },
@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     /// The definition of the job that this agent is, on disk, where it is known.
     pub(crate) definition: Option<PathBuf>,
     /// Where home-manager keeps its links.
-    pub(crate) links: HomeManagerLinks,
+    pub(crate) links: GenerationLinks,
     /// The home directory, where there is one.
     pub(crate) home: Option<PathBuf>,
     /// `PATH`, for finding `nixfleet-switch`.

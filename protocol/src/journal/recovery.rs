@@ -21,7 +21,7 @@ use super::{
     store::{Entry, Journal, JournalError},
 };
 use crate::{
-    home_manager::HomeManagerLinks,
+    generations::GenerationLinks,
     output_tail::{self, Redactor},
     process,
 };
@@ -43,7 +43,7 @@ pub struct Closer {
     /// The host's name.
     pub host: String,
     /// Where home-manager keeps its links.
-    pub links: HomeManagerLinks,
+    pub links: GenerationLinks,
     /// What must not get into a result.
     pub redactor: Redactor,
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
-    home_manager::Generations,
+    generations::Generations,
     journal::{
         records::{Activation, FORMAT, Outcome, Request, Started, SwitchResult},
         recovery::Closer,
@@ -91,7 +91,7 @@ mod tests {
     fn an_activation_that_ended_well_is_not_called_cut() {
         let of = |profile: &str, current: &str| Generations {
             profile: Some(profile.to_owned()),
-            current_home: Some(current.to_owned()),
+            current: Some(current.to_owned()),
         };
         for (ending, generations, expected) in [
             (Ending::Exited(0), of("2", "2"), Activation::Complete),
