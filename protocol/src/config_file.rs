@@ -22,7 +22,8 @@ const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 pub struct ConfigFile {
     /// `NIXFLEET_STATE_DIR`.
     pub state_dir: Option<PathBuf>,
-    /// `NIXFLEET_SERVICE_MANAGER`: `launchd`, `systemd` or `none`.
+    /// `NIXFLEET_SERVICE_MANAGER`: `launchd`, `systemd` (the user's own manager), `systemd-system` (the agent is a unit of the
+    /// whole system) or `none`.
     pub service_manager: Option<String>,
     /// `NIXFLEET_AGENT_LABEL`: the launchd label or the systemd unit.
     pub agent_label: Option<String>,
@@ -40,7 +41,7 @@ pub struct ConfigFile {
     pub hostname: Option<String>,
     /// `NIXFLEET_INTERVAL`, in seconds.
     pub interval: Option<u32>,
-    /// `NIXFLEET_REPO_DIR`: where home-manager runs.
+    /// `NIXFLEET_REPO_DIR`: the folder in which a switch runs that the dashboard asks for.
     pub repo_dir: Option<PathBuf>,
     /// `NIXFLEET_ALLOW_INSECURE_HTTP`.
     pub allow_insecure_http: Option<bool>,
@@ -56,12 +57,39 @@ pub struct ConfigFile {
     pub theme_color: Option<String>,
     /// How much it matters when the host is down.
     pub criticality: Option<String>,
-    /// What home-manager gets after `switch` when the dashboard asks for one.
+    /// `NIXFLEET_SWITCH_KIND`: what a switch runs, `home-manager` (the default), `nixos-rebuild`, `darwin-rebuild` or `command`.
+    /// The middle two need root and are run by sudo where this is not root.
+    pub switch_kind: Option<String>,
+    /// `NIXFLEET_SWITCH_COMMAND` (there, words are what is between spaces): the whole command of kind `command`, which has no
+    /// other and adds nothing to it but what a user types. It brings its own sudo.
+    pub switch_command: Option<Vec<String>>,
+    /// What follows `switch`, and the flake, when the dashboard asks for one or a user types nothing.
     pub switch_arguments: Option<Vec<String>>,
+    /// `NIXFLEET_FLAKE`: an absolute path or a flake reference, for `--flake`. Where `repo_url` is set, the agent's own checkout
+    /// if this is not set.
+    pub flake: Option<String>,
+    /// `NIXFLEET_FLAKE_ATTRIBUTE`: what follows `#` in it, `user@host` for home-manager and the host's name for the others.
+    pub flake_attribute: Option<String>,
+    /// `NIXFLEET_REPO_URL`: the repository that the agent has a checkout of, in the state directory. No password is in it.
+    pub repo_url: Option<String>,
+    /// `NIXFLEET_BRANCH`: its branch, `main` if nothing is said.
+    pub branch: Option<String>,
+    /// `NIXFLEET_SSH_KEY`: the private key for it, an absolute path.
+    pub ssh_key_file: Option<PathBuf>,
+    /// `NIXFLEET_PROFILE`: the link to the generation that is set. The kind knows where; kind `command` knows of none.
+    pub profile: Option<PathBuf>,
+    /// `NIXFLEET_CURRENT_GENERATION`: the link to the generation that is activated, as above.
+    pub current_generation: Option<PathBuf>,
     /// `NIXFLEET_SWITCH_TIMEOUT`, such as `60min`.
     pub switch_timeout: Option<String>,
     /// `NIXFLEET_HOME_MANAGER`.
     pub home_manager: Option<PathBuf>,
+    /// `NIXFLEET_NIXOS_REBUILD`; found by `PATH` if nothing is said, as home-manager is.
+    pub nixos_rebuild: Option<PathBuf>,
+    /// `NIXFLEET_DARWIN_REBUILD`, likewise.
+    pub darwin_rebuild: Option<PathBuf>,
+    /// `NIXFLEET_SUDO`, likewise.
+    pub sudo: Option<PathBuf>,
     /// `NIXFLEET_LAUNCHCTL`.
     pub launchctl: Option<PathBuf>,
     /// `NIXFLEET_SYSTEMCTL`.
@@ -70,7 +98,7 @@ pub struct ConfigFile {
     pub systemd_run: Option<PathBuf>,
     /// `NIXFLEET_CAFFEINATE`.
     pub caffeinate: Option<PathBuf>,
-    /// Variables for home-manager beside those that are found out.
+    /// Variables for a switch beside those that are found out. sudo passes on only what it is told to.
     pub environment: Option<BTreeMap<String, String>>,
 }
 

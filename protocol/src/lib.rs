@@ -5,6 +5,7 @@
 //! - [`generations`]: the links that say which generation is set, and which is activated.
 //! - [`lifecycle`]: where a switch stands and what is to be done about it; pure.
 //! - [`state_dir`]: the only place that knows file names.
+//! - [`switch_kind`], [`switch_settings`]: what a switch is on this host.
 //! - [`config_file`]: the TOML file that agent and `nixfleet-switch` share.
 //! - [`installed`]: whether a running program still is what is installed, and where it is installed.
 //! - [`digest`]: whether a file is still what it was.
@@ -25,5 +26,7 @@ pub mod lifecycle;
 pub mod output_tail;
 pub mod process;
 pub mod state_dir;
+pub mod switch_kind;
+pub mod switch_settings;
 pub mod systemd_notify;
 pub mod wire;

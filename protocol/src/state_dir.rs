@@ -169,6 +169,11 @@ impl StateDir {
         self.root.join("wrapper.log")
     }
 
+    /// The agent's own checkout of the repository that the host is switched from.
+    pub fn checkout(&self) -> PathBuf {
+        checkout(&self.root)
+    }
+
     /// All look-afters of a job that no switch was the reason for.
     pub fn healings(&self) -> PathBuf {
         self.root.join("healings")
@@ -198,6 +203,11 @@ impl StateDir {
     pub fn command(&self, id: &CommandId) -> CommandDir {
         CommandDir { root: self.commands().join(id.as_str()) }
     }
+}
+
+/// The agent's own checkout, given the state directory: settings name it before there is one.
+pub(crate) fn checkout(root: &Path) -> PathBuf {
+    root.join("repo")
 }
 
 fn prepare_one(path: &Path) -> Result<(), StateDirError> {
