@@ -98,7 +98,7 @@ pub(crate) fn status_of_restart(generations: &Generations) -> Status {
     }
 }
 
-/// The generation that home-manager's profile leads to, if its name fits the wire: the hash of its store path.
+/// The generation that the profile leads to, if its name fits the wire: the hash of its store path.
 pub(crate) fn current_generation(generations: &Generations) -> Option<Generation> {
     let name = generations.profile.as_deref()?.rsplit('/').next()?;
     name.split('-').next()?.parse().ok()
@@ -151,9 +151,12 @@ fn ending(result: &SwitchResult) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use nixfleet_protocol::journal::{
-        read::Found,
-        records::{AgentVerdict, FORMAT, SwitchId},
+    use nixfleet_protocol::{
+        journal::{
+            read::Found,
+            records::{AgentVerdict, FORMAT, SwitchId},
+        },
+        switch_kind::SwitchKind,
     };
 
     use super::*;
@@ -168,6 +171,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 12_340,
+            kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::User,
             generation_before: None,

@@ -117,8 +117,11 @@ pub(crate) fn take_output(received: u64, kept: u64, offset: u64, piece: &[u8]) -
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use nixfleet_protocol::journal::records::{
-        Activation, AgentVerdict, FORMAT, Initiator, Outcome, Reload, SwitchId, SwitchResult,
+    use nixfleet_protocol::{
+        journal::records::{
+            Activation, AgentVerdict, FORMAT, Initiator, Outcome, Reload, SwitchId, SwitchResult,
+        },
+        switch_kind::SwitchKind,
     };
 
     use super::*;
@@ -133,6 +136,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 0,
+            kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::Agent,
             generation_before: None,

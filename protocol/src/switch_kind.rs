@@ -45,6 +45,12 @@ impl SwitchKind {
         }
     }
 
+    /// Whether sudo stands between it and whoever runs it. It passes SIGTERM, SIGINT and SIGQUIT on (sudo(8)); but what it runs
+    /// is root's and gets no signal from us directly, and killed it can pass nothing on.
+    pub const fn is_under_sudo(self, is_root: bool) -> bool {
+        self.needs_root() && !is_root
+    }
+
     /// The switch as people type it: for messages.
     pub fn typed(self, arguments: &[String]) -> String {
         let words: &[&str] = match self {

@@ -77,7 +77,7 @@ enum Failure {
         #[source]
         source: io::Error,
     },
-    #[error("home-manager's process {pid} was gone before it began")]
+    #[error("the process of the switch, {pid}, was gone before it began")]
     ChildGone { pid: u32 },
     #[error("there is no request for switch {id} in the journal{}", trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default())]
     NoRequest { id: SwitchId, trouble: Option<String> },

@@ -10,10 +10,10 @@ use std::{
 
 use nixfleet_protocol::{
     config_file::{self, ConfigFile, ConfigFileError, LoadedConfig},
-    generations::GenerationLinks,
     installed::{self, DEFAULT_LABEL, DEFAULT_UNIT, WATCHDOG_LABEL, WATCHDOG_UNIT},
     output_tail::Redactor,
     state_dir::{StateDir, StateDirError},
+    switch_settings::{MergedSwitch, Surroundings, SwitchMistake, SwitchSettings},
     wire::fields::Token,
 };
 
@@ -41,6 +41,9 @@ pub(crate) enum SettingsError {
         /// What would be right.
         expected: &'static str,
     },
+    /// What a switch is on this host.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Switch(Vec<SwitchMistake>),
     /// There is no home directory.
     #[error("HOME is not set and the user database has no home directory for this user; set HOME")]
     NoHome,
@@ -86,9 +89,9 @@ pub(crate) struct Settings {
     pub host: String,
     /// The config file, where one was read.
     pub config_path: Option<PathBuf>,
-    /// Where home-manager keeps its links.
-    pub links: GenerationLinks,
-    /// Variables for home-manager from the config file.
+    /// What a switch is on this host.
+    pub switching: SwitchSettings,
+    /// Variables for a switch from the config file.
     pub environment: BTreeMap<String, String>,
     /// What must not get into a result.
     pub redactor: Redactor,
@@ -99,6 +102,12 @@ pub(crate) struct Settings {
 pub(crate) struct Programs {
     /// home-manager; found by PATH when not set.
     pub home_manager: Option<PathBuf>,
+    /// `nixos-rebuild`, likewise.
+    pub nixos_rebuild: Option<PathBuf>,
+    /// `darwin-rebuild`, likewise.
+    pub darwin_rebuild: Option<PathBuf>,
+    /// `sudo`, likewise.
+    pub sudo: Option<PathBuf>,
     /// `launchctl`.
     pub launchctl: PathBuf,
     /// `systemctl`.
@@ -130,6 +139,7 @@ impl Settings {
 
     fn of(home: PathBuf, loaded: LoadedConfig) -> Result<Self, SettingsError> {
         let config_path = loaded.path.clone();
+        let merged = MergedSwitch::of(&loaded, text_variable);
         let sources = Sources {
             file_name: loaded
                 .path
@@ -147,6 +157,14 @@ impl Settings {
                 Some(path) => path,
                 None => StateDir::default_path(xdg_state_home.as_deref(), Some(&home))?,
             };
+        let switching = merged
+            .check(Surroundings {
+                state_dir: &state_dir,
+                xdg_state_home: xdg_state_home.as_deref(),
+                home: &home,
+                user: user.as_deref(),
+            })
+            .map_err(SettingsError::Switch)?;
         Ok(Self {
             redactor: redactor(&sources, &state_dir),
             service_manager,
@@ -159,11 +177,7 @@ impl Settings {
             units: units(&home),
             programs: sources.programs(),
             timeout: sources.timeout()?,
-            links: GenerationLinks::of_home_manager(
-                xdg_state_home.as_deref(),
-                &home,
-                user.as_deref(),
-            ),
+            switching,
             environment: sources.file.environment.unwrap_or_default(),
             host: text_variable("NIXFLEET_HOSTNAME")
                 .or(sources.file.hostname)
@@ -240,6 +254,11 @@ impl Sources {
         Programs {
             home_manager: path_variable("NIXFLEET_HOME_MANAGER")
                 .or_else(|| self.file.home_manager.clone()),
+            nixos_rebuild: path_variable("NIXFLEET_NIXOS_REBUILD")
+                .or_else(|| self.file.nixos_rebuild.clone()),
+            darwin_rebuild: path_variable("NIXFLEET_DARWIN_REBUILD")
+                .or_else(|| self.file.darwin_rebuild.clone()),
+            sudo: path_variable("NIXFLEET_SUDO").or_else(|| self.file.sudo.clone()),
             launchctl: program("NIXFLEET_LAUNCHCTL", &self.file.launchctl, "/bin/launchctl"),
             systemctl: program("NIXFLEET_SYSTEMCTL", &self.file.systemctl, "systemctl"),
             systemd_run: program("NIXFLEET_SYSTEMD_RUN", &self.file.systemd_run, "systemd-run"),

@@ -22,6 +22,7 @@ use nixfleet_protocol::{
         records::{DashboardContact, Initiator, RunningProgram, SwitchId},
     },
     process::ProcessIdentity,
+    switch_kind::SwitchKind,
 };
 use nixfleet_tests::{
     launchd::{Control, Fault, JobEvent, command::VerbName},
@@ -281,6 +282,7 @@ fn a_lock_that_names_the_dead() {
         process,
         switch: SwitchId::generate(),
         initiator: Initiator::User,
+        kind: SwitchKind::default(),
         argv: Vec::new(),
         since: Timestamp::now(),
     };

@@ -22,7 +22,6 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use nixfleet_protocol::{
-    generations::GenerationLinks,
     journal::{
         atomic::{self, WriteError},
         records::{HealingId, SwitchId},
@@ -31,6 +30,7 @@ use nixfleet_protocol::{
     },
     output_tail::Redactor,
     process::ProcessIdentity,
+    switch_settings::SwitchSettings,
     wire::fields::{CommandId, HostId, Token},
 };
 use tokio::sync::oneshot;
@@ -101,9 +101,8 @@ pub(crate) struct Desk {
     /// Since when the dashboard fails, by the wall clock as it was when that was first written down.
     failing_since: Option<(Instant, Timestamp)>,
     host: HostId,
-    links: GenerationLinks,
+    switching: SwitchSettings,
     repo_dir: PathBuf,
-    switch_arguments: Vec<String>,
     tokens: Vec<Token>,
     serial: Serial,
     /// Switches that nothing will happen to any more.
@@ -139,9 +138,8 @@ impl Desk {
             me: agent.process().clone(),
             agent,
             host: settings.hostname.clone(),
-            links: settings.links.clone(),
+            switching: settings.switching.clone(),
             repo_dir: settings.repo_dir.clone(),
-            switch_arguments: settings.switch_arguments.clone(),
             tokens,
             serial: 0,
             settled: HashSet::new(),
@@ -212,7 +210,8 @@ impl Desk {
         Closer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.as_str().to_owned(),
-            links: self.links.clone(),
+            kind: self.switching.command.kind,
+            links: self.switching.links.clone(),
             redactor: self.redactor(),
         }
     }

@@ -13,7 +13,7 @@ impl Desk {
             // Looking at a lock takes it for a moment, so it is not done without need.
             is_lock_free: outdated.is_some() && is_free(&self.look_at_lock()?),
             outdated,
-            is_activating: self.links.is_activating(),
+            is_activating: self.switching.links.is_activating(),
             watchdog: self.look_at_watchdog()?,
         })
     }

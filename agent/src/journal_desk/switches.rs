@@ -95,7 +95,7 @@ impl Desk {
     fn close_not_started(&self, entry: &Entry, why: Option<&str>) -> Result<(), JournalError> {
         let request = entry.request.as_present().filter(|request| !self.may_start(request));
         let never = request.map(|request| match request.initiator {
-            Initiator::User => "its wrapper was gone before home-manager was started".to_owned(),
+            Initiator::User => "its wrapper was gone before anything was started".to_owned(),
             Initiator::Agent => {
                 format!("it was accepted on {}, and this is {}", request.host, self.host.as_str())
             }
@@ -152,12 +152,12 @@ impl Desk {
 
     /// What a v1 dashboard is told.
     pub(crate) fn status(&self, id: SwitchId) -> Option<Status> {
-        report::status_of_switch(&self.journal.entry(id), &self.links.read())
+        report::status_of_switch(&self.journal.entry(id), &self.switching.links.read())
     }
 
     /// What a v1 dashboard is told about a command.
     pub(crate) fn generations(&self) -> nixfleet_protocol::generations::Generations {
-        self.links.read()
+        self.switching.links.read()
     }
 
     /// A piece of output from this byte on.
@@ -179,12 +179,17 @@ impl Desk {
         self.started(id).map_or(Ok(false), |started| started.wrapper.signal(Signal::TERM))
     }
 
-    /// Sends a signal to home-manager's process group; `false` if it is gone.
+    /// Sends a signal to the process group of the switch; `false` if it is gone.
     pub(crate) fn signal_home_manager(
         &self,
         id: SwitchId,
         signal: Signal,
     ) -> Result<bool, AskError> {
+        let kind = self.journal.entry(id).request.present().map(|request| request.kind);
+        let is_under_sudo =
+            kind.is_some_and(|kind| kind.is_under_sudo(rustix::process::geteuid().is_root()));
+        // A sudo that was killed leaves at work what it was to end.
+        let signal = if is_under_sudo && signal == Signal::KILL { Signal::QUIT } else { signal };
         self.started(id).map_or(Ok(false), |started| process::signal_group(&started.child, signal))
     }
 

@@ -1,11 +1,16 @@
 //! From merged values to [`Settings`]. All mistakes are found in one go, not one per attempt.
 
-use std::{fs, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use nixfleet_protocol::{
     config_file::{ConfigFile, LoadedConfig},
-    generations::GenerationLinks,
     installed::{self, DEFAULT_LABEL},
+    switch_settings::{Surroundings, SwitchMistake, SwitchSettings},
     wire::fields::{FieldError, HostId, PollInterval, Text, Token},
 };
 use reqwest::{Certificate, Url};
@@ -40,6 +45,7 @@ pub(super) fn check(
     let device_type = mistakes.take(field("device_type", &merged.device_type, parsed));
     let theme_color = mistakes.take(optional("theme_color", merged.theme_color.as_ref(), parsed));
     let criticality = mistakes.take(optional("criticality", merged.criticality.as_ref(), parsed));
+    let switching = mistakes.take_switch(switching(merged, environment));
 
     let settings = (|| {
         Some(Settings {
@@ -57,11 +63,10 @@ pub(super) fn check(
             device_type: device_type?,
             theme_color: theme_color?,
             criticality: criticality?,
-            switch_arguments: merged.switch_arguments.value.clone(),
+            switching: switching?,
             definition: definition(&loaded.file, environment),
             config_path: loaded.path,
             config_digest: loaded.digest,
-            links: links(environment),
             home: environment.home().map(PathBuf::from),
             search_path: environment.text("PATH"),
             notify_socket: environment.path("NOTIFY_SOCKET"),
@@ -84,13 +89,31 @@ impl Mistakes {
     fn take<T>(&mut self, checked: Checked<T>) -> Option<T> {
         checked.map_err(|error| self.0.push(*error)).ok()
     }
+
+    fn take_switch(
+        &mut self,
+        checked: Result<SwitchSettings, Vec<SwitchMistake>>,
+    ) -> Option<SwitchSettings> {
+        let collect = |mistakes: Vec<SwitchMistake>| {
+            self.0.extend(mistakes.into_iter().map(SettingsError::from));
+        };
+        checked.map_err(collect).ok()
+    }
 }
 
-fn links(environment: &Environment) -> GenerationLinks {
-    let xdg = environment.path("XDG_STATE_HOME");
-    let home = environment.home().map(PathBuf::from).unwrap_or_default();
+fn switching(
+    merged: &Merged,
+    environment: &Environment,
+) -> Result<SwitchSettings, Vec<SwitchMistake>> {
+    let xdg_state_home = environment.path("XDG_STATE_HOME");
     let user = environment.text("USER").or_else(|| environment.text("LOGNAME"));
-    GenerationLinks::of_home_manager(xdg.as_deref(), &home, user.as_deref())
+    merged.switching.check(Surroundings {
+        // Without one, that is the mistake which is said.
+        state_dir: merged.state_dir.as_ref().map_or(Path::new(""), |set| &set.value),
+        xdg_state_home: xdg_state_home.as_deref(),
+        home: environment.home().unwrap_or(Path::new("")),
+        user: user.as_deref(),
+    })
 }
 
 /// launchd tells a job its label. Whoever starts an agent by hand may have another's label in the environment: that agent

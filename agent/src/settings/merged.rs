@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nixfleet_protocol::{config_file::LoadedConfig, state_dir::StateDir};
+use nixfleet_protocol::{
+    config_file::LoadedConfig,
+    state_dir::StateDir,
+    switch_settings::{MergedSwitch, Origin, Said},
+};
 
 use super::environment::Environment;
 use crate::command_line::Flags;
@@ -41,6 +45,16 @@ pub(crate) struct Sourced<T> {
     pub(crate) source: Source,
 }
 
+impl<T: Clone> From<&Said<T>> for Sourced<T> {
+    fn from(said: &Said<T>) -> Self {
+        let source = match &said.origin {
+            Origin::Variable(name) => Source::Environment(name),
+            Origin::File(path) => Source::File(path.clone()),
+        };
+        Self { value: said.value.clone(), source }
+    }
+}
+
 /// The token as it is set: a text or a file. The text is never shown.
 #[derive(Clone)]
 pub(crate) enum TokenSetting {
@@ -64,7 +78,7 @@ pub(crate) struct Merged {
     pub(crate) device_type: Sourced<String>,
     pub(crate) theme_color: Option<Sourced<String>>,
     pub(crate) criticality: Option<Sourced<String>>,
-    pub(crate) switch_arguments: Sourced<Vec<String>>,
+    pub(crate) switching: MergedSwitch,
 }
 
 /// The sources, in the order in which they win.
@@ -192,10 +206,7 @@ pub(crate) fn merge(
             .unwrap_or_else(|| default("server".to_owned())),
         theme_color: only_in_file(&file.theme_color),
         criticality: only_in_file(&file.criticality),
-        switch_arguments: file
-            .switch_arguments
-            .clone()
-            .map_or_else(|| default(Vec::new()), |arguments| sources.in_file(arguments)),
+        switching: MergedSwitch::of(loaded, |name| environment.text(name)),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use nixfleet_protocol::{
     config_file::{self, ConfigFileError, LoadedConfig},
-    generations::GenerationLinks,
+    switch_settings::{SwitchMistake, SwitchSettings},
     wire::fields::{
         Criticality, DeviceType, FieldError, HostId, PollInterval, Text, ThemeColor, Token,
     },
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) hostname: HostId,
     /// Time between two heartbeats.
     pub(crate) interval: PollInterval,
-    /// Where home-manager runs.
+    /// Where a switch runs that the dashboard asks for.
     pub(crate) repo_dir: PathBuf,
     /// Whether `repo_dir` was set, and thus is worth telling.
     pub(crate) names_repo: bool,
@@ -59,16 +59,14 @@ pub(crate) struct Settings {
     pub(crate) theme_color: Option<ThemeColor>,
     /// How much it matters when the host is down.
     pub(crate) criticality: Option<Criticality>,
-    /// What home-manager gets after `switch`.
-    pub(crate) switch_arguments: Vec<String>,
+    /// What a switch is on this host.
+    pub(crate) switching: SwitchSettings,
     /// The config file as it was read.
     pub(crate) config_path: Option<PathBuf>,
     /// Its digest at that time.
     pub(crate) config_digest: Option<String>,
     /// The definition of the job that this agent is, on disk, where it is known.
     pub(crate) definition: Option<PathBuf>,
-    /// Where home-manager keeps its links.
-    pub(crate) links: GenerationLinks,
     /// The home directory, where there is one.
     pub(crate) home: Option<PathBuf>,
     /// `PATH`, for finding `nixfleet-switch`.
@@ -85,6 +83,9 @@ pub(crate) enum SettingsError {
     /// The config file.
     #[error(transparent)]
     ConfigFile(#[from] ConfigFileError),
+    /// What a switch is on this host.
+    #[error(transparent)]
+    Switch(#[from] SwitchMistake),
     /// Something without a default was not set.
     #[error("{key} is not set; {remedy}")]
     Missing { key: &'static str, remedy: &'static str },

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use nixfleet_protocol::switch_settings::{MergedSwitch, Said};
 use serde_json::{Value, json};
 
 use super::{
@@ -76,11 +77,31 @@ fn lines(merged: &Merged) -> Vec<Line> {
         text("device_type", &merged.device_type),
         optional("theme_color", merged.theme_color.as_ref()),
         optional("criticality", merged.criticality.as_ref()),
-        Line {
-            key: "switch_arguments",
-            value: json!(merged.switch_arguments.value),
-            source: merged.switch_arguments.source.clone(),
-        },
+    ]
+    .into_iter()
+    .chain(switching(&merged.switching))
+    .collect()
+}
+
+/// The defaults of these depend on each other; where nothing is set, nothing is shown.
+fn switching(merged: &MergedSwitch) -> Vec<Line> {
+    let text =
+        |key, said: &Option<Said<String>>| optional(key, said.as_ref().map(Sourced::from).as_ref());
+    let words = |key, said: &Option<Said<Vec<String>>>| match said.as_ref().map(Sourced::from) {
+        Some(set) => Line { key, value: json!(set.value), source: set.source },
+        None => Line { key, value: Value::Null, source: Source::Default },
+    };
+    vec![
+        text("switch_kind", &merged.kind),
+        words("switch_command", &merged.command),
+        words("switch_arguments", &merged.arguments),
+        text("flake", &merged.flake),
+        text("flake_attribute", &merged.flake_attribute),
+        text("repo_url", &merged.repo_url),
+        text("branch", &merged.branch),
+        text("ssh_key_file", &merged.ssh_key_file),
+        text("profile", &merged.profile),
+        text("current_generation", &merged.current_generation),
     ]
 }
 

@@ -15,6 +15,7 @@ use nixfleet_protocol::{
     },
     process::{self, ProcessIdentity},
     state_dir::{HealingDir, StateDir, SwitchDir},
+    switch_kind::SwitchKind,
 };
 
 pub(crate) fn open(state: &Path) -> Journal {
@@ -34,6 +35,7 @@ pub(crate) fn accept(state: &Path, initiator: Initiator, age_seconds: i64) -> Sw
             id,
             initiator,
             command_id: None,
+            kind: SwitchKind::default(),
             argv: vec!["--flake".to_owned()],
             cwd: "/".into(),
             requested_at: Timestamp::now() - jiff::SignedDuration::from_secs(age_seconds),
@@ -71,6 +73,7 @@ pub(crate) fn end(state: &Path, id: SwitchId, outcome: Outcome) {
         started_at: Timestamp::now(),
         finished_at: Timestamp::now(),
         duration_ms: 1200,
+        kind: SwitchKind::default(),
         argv: Vec::new(),
         initiator: Initiator::User,
         generation_before: None,
@@ -114,6 +117,7 @@ pub(crate) fn hold_lock(state: &Path, switch: SwitchId) -> Lock {
         process: ProcessIdentity::current().unwrap(),
         switch,
         initiator: Initiator::User,
+        kind: SwitchKind::default(),
         argv: Vec::new(),
         since: Timestamp::now(),
     })

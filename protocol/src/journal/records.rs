@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     process::ProcessIdentity,
+    switch_kind::SwitchKind,
     wire::{fields::CommandId, v2::CommandAnswer},
 };
 
@@ -111,9 +112,11 @@ pub struct Request {
     pub initiator: Initiator,
     /// The dashboard's command, where there is one.
     pub command_id: Option<CommandId>,
-    /// What home-manager gets after `switch`.
+    /// What is to run.
+    pub kind: SwitchKind,
+    /// What it gets after `switch`, or after the configured command.
     pub argv: Vec<String>,
-    /// Where home-manager is to run.
+    /// Where it is to run.
     pub cwd: PathBuf,
     /// When it was accepted.
     pub requested_at: Timestamp,
@@ -186,19 +189,18 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Whether the activation ran to its end, seen from home-manager's own links.
+/// Whether the activation ran to its end, seen from the links to the generations.
 ///
-/// home-manager sets the profile before it activates and writes `gcroots/current-home` last, so when the two
-/// differ after a run, the activation was cut.
+/// The profile is set before the activation, and the link to what is activated last, so when the two differ after a run,
+/// the activation was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// Profile and `current-home` agree.
+    /// Profile and activated generation agree.
     Complete,
     /// They differ.
     Incomplete,
-    /// One of them is not there to be compared, or they differ after a home-manager that has ended well: another one is
-    /// at work.
+    /// One of them is not there to be compared, or they differ after a switch that has ended well: another one is at work.
     Unknown,
 }
 
@@ -232,7 +234,10 @@ pub struct SwitchResult {
     pub finished_at: Timestamp,
     /// How long home-manager ran, in milliseconds, by a clock that does not jump.
     pub duration_ms: u64,
-    /// What home-manager got after `switch`.
+    /// What ran. A dashboard may be told by somebody who knows of one kind only.
+    #[serde(default)]
+    pub kind: SwitchKind,
+    /// What it got after `switch`, or after the configured command.
     pub argv: Vec<String>,
     /// Who asked.
     pub initiator: Initiator,
@@ -638,6 +643,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 0,
+            kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::User,
             generation_before: None,

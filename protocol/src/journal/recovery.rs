@@ -24,6 +24,7 @@ use crate::{
     generations::GenerationLinks,
     output_tail::{self, Redactor},
     process,
+    switch_kind::SwitchKind,
 };
 
 /// How long what a dead home-manager has left behind may finish by itself.
@@ -42,7 +43,9 @@ pub struct Closer {
     pub version: String,
     /// The host's name.
     pub host: String,
-    /// Where home-manager keeps its links.
+    /// What a switch is on this host, for one whose request cannot be read.
+    pub kind: SwitchKind,
+    /// Where it is seen which generation is set and activated.
     pub links: GenerationLinks,
     /// What must not get into a result.
     pub redactor: Redactor,
@@ -69,8 +72,7 @@ impl Closer {
         _under: &Lock,
     ) -> Result<(), JournalError> {
         let result_path = journal.directory().switch(entry.id).result();
-        let mut note =
-            "the wrapper was killed before it could see how home-manager ended".to_owned();
+        let mut note = "the wrapper was killed before it could see how the switch ended".to_owned();
         let broken = broken_files(journal, entry);
         for (path, trouble) in &broken {
             note = format!(
@@ -124,6 +126,7 @@ impl Closer {
             finished_at: now,
             // Nobody measured it: the wall clock is the best there is, and it may have jumped.
             duration_ms: elapsed_ms(started, now),
+            kind: request.map_or(self.kind, |request| request.kind),
             argv: request.map(|request| request.argv.clone()).unwrap_or_default(),
             initiator: request.map_or(Initiator::Agent, |request| request.initiator),
             generation_before: started.and_then(|started| started.generation_before.clone()),

@@ -126,7 +126,7 @@ impl Launchd<'_> {
     /// The definition that home-manager's generation has for the place on disk.
     fn in_generation(&self) -> Option<PathBuf> {
         let name = self.plist().file_name()?;
-        let plist = self.settings.links.launch_agents()?.join(name);
+        let plist = self.settings.switching.links.launch_agents()?.join(name);
         let label = self.kind.label(self.settings);
         matches!(definition::read(&plist, label), OnDisk::Good(_)).then_some(plist)
     }

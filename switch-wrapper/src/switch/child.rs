@@ -58,10 +58,9 @@ pub(crate) struct Outputs {
     pub stderr: Stdio,
 }
 
-/// Starts the child that will be `program` and leaves it at the gate.
+/// Starts the child that will be the program of this command and leaves it at the gate.
 pub(crate) fn start(
-    program: &Path,
-    arguments: &[OsString],
+    words: &[OsString],
     variables: &BTreeMap<OsString, OsString>,
     folder: Option<&Path>,
     outputs: Outputs,
@@ -70,8 +69,7 @@ pub(crate) fn start(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg(GATE_VERB)
-        .arg(program)
-        .args(arguments)
+        .args(words)
         .env_clear()
         .envs(variables)
         .stdin(OwnedFd::from(child_end))

@@ -1,4 +1,4 @@
-//! The environment that home-manager gets.
+//! The environment that a switch gets, and where its programs are.
 //!
 //! Under launchd a job has `PATH=/usr/bin:/bin:/usr/sbin:/sbin`, perhaps no `USER`, and nothing of Nix's; home-manager
 //! needs `USER`, and finds nix, git and ssh by `PATH` only. What the environment already says is kept.
@@ -37,26 +37,45 @@ const NOT_FOR_HOME_MANAGER: [&str; 4] =
 /// How long `id` may take.
 const ID_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why there is no home-manager to run.
+/// A program that is to be run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The variable that names another one.
+    pub(crate) variable: &'static str,
+    /// Which one was named.
+    pub(crate) set: Option<&'a PathBuf>,
+}
+
+/// Why there is no program to run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EnvironmentError {
+pub(crate) enum ProgramError {
     /// It is in none of the folders.
     #[error(
-        "cannot find `home-manager`; looked in {looked_in}. Install it, or set NIXFLEET_HOME_MANAGER to its path"
+        "cannot find `{name}`; looked in {looked_in}. Install it, or set {variable} to its path"
     )]
-    NoHomeManager {
+    NotFound {
+        /// The program.
+        name: String,
+        /// What names it.
+        variable: &'static str,
         /// The folders.
         looked_in: String,
     },
     /// It was named, and is not there.
-    #[error("home-manager is set to {}, which is not a program that can be run", path.display())]
+    #[error("{name} is set to {}, which is not a program that can be run; correct {variable} or the config file", path.display())]
     NotAProgram {
+        /// The program.
+        name: String,
+        /// What names it.
+        variable: &'static str,
         /// The path.
         path: PathBuf,
     },
 }
 
-/// The whole environment of home-manager.
+/// The whole environment of a switch.
 pub(crate) fn build(settings: &Settings) -> BTreeMap<OsString, OsString> {
     let mut variables: BTreeMap<OsString, OsString> = env::vars_os().collect();
     for name in NOT_FOR_HOME_MANAGER {
@@ -131,27 +150,32 @@ fn search_path(inherited: Option<&OsStr>, folders: &[PathBuf]) -> OsString {
     joined.unwrap_or_else(|_colon| inherited.to_owned())
 }
 
-/// The home-manager to run, as an absolute path.
-pub(crate) fn home_manager(
-    settings: &Settings,
+/// The program, as an absolute path: the one that was named, else the first on the search path.
+pub(crate) fn find(
+    wanted: &Wanted<'_>,
     variables: &BTreeMap<OsString, OsString>,
-) -> Result<PathBuf, EnvironmentError> {
+) -> Result<PathBuf, ProgramError> {
     let path = variables.get(OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(path).collect();
-    let not_found = || EnvironmentError::NoHomeManager {
+    let Wanted { name, variable, set } = *wanted;
+    let not_found = |name: &Path| ProgramError::NotFound {
+        name: name.display().to_string(),
+        variable,
         looked_in: folders
             .iter()
             .map(|folder| folder.display().to_string())
             .collect::<Vec<_>>()
             .join(", "),
     };
-    match &settings.programs.home_manager {
-        None => find_program("home-manager", &folders).ok_or_else(not_found),
+    match set {
+        None => find_program(name, &folders).ok_or_else(|| not_found(Path::new(name))),
         Some(path) if path.components().count() == 1 => {
-            find_program(path, &folders).ok_or_else(not_found)
+            find_program(path, &folders).ok_or_else(|| not_found(path))
         }
         Some(path) if is_program(path) => Ok(path.clone()),
-        Some(path) => Err(EnvironmentError::NotAProgram { path: path.clone() }),
+        Some(path) => {
+            Err(ProgramError::NotAProgram { name: name.to_owned(), variable, path: path.clone() })
+        }
     }
 }
 
@@ -159,7 +183,7 @@ fn find_program(name: impl AsRef<Path>, folders: &[PathBuf]) -> Option<PathBuf> 
     folders.iter().map(|folder| folder.join(&name)).find(|path| is_program(path))
 }
 
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 

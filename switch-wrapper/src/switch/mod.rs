@@ -1,10 +1,12 @@
 //! One switch, from its request to its result and on to the agent.
 //!
 //! The order is the point: request, lock, `started.json`, then home-manager; `result.json`, then the agent. Whatever
-//! dies between two of these, the journal says how far it came.
+//! dies between two of these, the journal says how far it came. Where the comments here say home-manager, another kind of
+//! switch (`SwitchKind`) goes the same way.
 //!
 //! - [`turn`]: the lock, and what earlier switches have left.
 //! - [`environment`]: what home-manager gets to see.
+//! - [`command`]: the words that run it, and who runs them.
 //! - [`child`]: home-manager's process, and the gate before it.
 //! - [`terminal`], [`pump`]: its output.
 //! - [`supervise`], [`stop`]: watching it, and ending it.
@@ -13,6 +15,7 @@
 
 mod awake;
 pub(crate) mod child;
+pub(crate) mod command;
 pub(crate) mod detach;
 pub(crate) mod environment;
 mod pump;
@@ -23,6 +26,7 @@ mod terminal;
 mod turn;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{File, OpenOptions},
     io,
@@ -41,7 +45,7 @@ use nixfleet_protocol::{
     journal::{
         atomic,
         lock::{Holder, Lock},
-        records::{FORMAT, Initiator, Request, Started, SwitchId, SwitchResult},
+        records::{FORMAT, Initiator, Outcome, Request, Started, SwitchId, SwitchResult},
         recovery::Closer,
         reserve::Reserve,
         result_file,
@@ -62,8 +66,9 @@ use crate::{
     settings::Settings,
 };
 use child::Outputs;
-use supervise::{Happened, Watch, Watched};
-use terminal::Terminal;
+use command::SwitchLine;
+use supervise::{Happened, Reach, Watch, Watched};
+use terminal::{KeyReading, Terminal};
 
 /// What the wrapper itself is told on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +79,8 @@ pub(crate) struct Options {
     pub timeout: Option<Duration>,
 }
 
-/// A switch that somebody typed: `home-manager switch` with the same arguments.
+/// A switch that somebody typed: `home-manager switch` with the same arguments, or with those of the config if there are
+/// none.
 pub(crate) fn for_user(
     settings: &Settings,
     arguments: &[OsString],
@@ -84,12 +90,14 @@ pub(crate) fn for_user(
     let closer = closer(settings);
     let lock =
         turn::take(&journal, &closer, options.patience, |why| say(&format!("waiting: {why}")))?;
+    let arguments = settings.switching.command.arguments(arguments);
     let request = Request {
         format: FORMAT,
         id: SwitchId::generate(),
         initiator: Initiator::User,
         command_id: None,
-        argv: shown(arguments),
+        kind: settings.switching.command.kind,
+        argv: shown(&arguments),
         cwd: std::env::current_dir().unwrap_or_else(|_gone| settings.home.clone()),
         requested_at: Timestamp::now(),
         host: closer.host.clone(),
@@ -101,7 +109,7 @@ pub(crate) fn for_user(
         journal: &journal,
         closer: &closer,
         directory: journal.directory().switch(request.id),
-        arguments: arguments.to_vec(),
+        arguments,
         folder: None,
         timeout: options.timeout.unwrap_or(settings.timeout),
         request,
@@ -155,7 +163,8 @@ pub(crate) fn closer(settings: &Settings) -> Closer {
     Closer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: settings.host.clone(),
-        links: settings.links.clone(),
+        kind: settings.switching.command.kind,
+        links: settings.switching.links.clone(),
         redactor: settings.redactor.clone(),
     }
 }
@@ -173,7 +182,7 @@ struct Switch<'a> {
 
 /// How home-manager came to its end, or why it never began.
 enum Ran {
-    ToItsEnd { watched: Watched, started: Started },
+    ToItsEnd { watched: Watched, started: Box<Started>, line: SwitchLine },
     Never { why: String },
 }
 
@@ -185,6 +194,7 @@ impl Switch<'_> {
             process: wrapper.clone(),
             switch: self.request.id,
             initiator: self.request.initiator,
+            kind: self.request.kind,
             argv: self.request.argv.clone(),
             since: Timestamp::now(),
         })?;
@@ -217,8 +227,10 @@ impl Switch<'_> {
     /// Writes down what came of home-manager.
     fn conclude(&self, ran: Ran) -> Result<SwitchResult, Failure> {
         let result = match ran {
-            Ran::ToItsEnd { watched, started } => {
-                record::result(&self.request, self.closer, &self.directory, &watched, &started)
+            Ran::ToItsEnd { watched, started, line } => {
+                let result =
+                    record::result(&self.request, self.closer, &self.directory, &watched, &started);
+                self.with_missing_rule(result, &line)
             }
             Ran::Never { why } => {
                 warn(&why);
@@ -230,12 +242,41 @@ impl Switch<'_> {
         Ok(result)
     }
 
+    /// The result, with the sudo rule in its note if it is for want of one that the switch has failed. sudo(8) exits with 1
+    /// then.
+    fn with_missing_rule(&self, mut result: SwitchResult, line: &SwitchLine) -> SwitchResult {
+        if result.outcome == Outcome::Failed && result.exit_code == Some(1) {
+            let variables = environment::build(self.settings);
+            if let Some(rule) = line.missing_rule(&result.output_tail, &variables) {
+                warn(&rule);
+                result.note = Some(rule);
+            }
+        }
+        result
+    }
+
+    /// What is to be run, or why nothing is.
+    fn line(&self, variables: &BTreeMap<OsString, OsString>) -> Result<SwitchLine, String> {
+        let (asked, kind) = (self.request.kind, self.settings.switching.command.kind);
+        if asked != kind {
+            return Err(format!(
+                "it was asked for as {asked}, and the config says switch_kind = \"{kind}\" by now; ask again"
+            ));
+        }
+        let may_ask = match self.request.initiator {
+            Initiator::Agent => false,
+            Initiator::User => terminal::is_there(),
+        };
+        command::line(self.settings, variables, &self.arguments, may_ask)
+            .map_err(|error| error.to_string())
+    }
+
     /// Runs home-manager. An error here is one of the journal: home-manager's own failures are results.
     fn home_manager(&self, wrapper: ProcessIdentity) -> Result<Ran, Failure> {
         let variables = environment::build(self.settings);
-        let program = match environment::home_manager(self.settings, &variables) {
-            Ok(program) => program,
-            Err(error) => return Ok(Ran::Never { why: error.to_string() }),
+        let line = match self.line(&variables) {
+            Ok(line) => line,
+            Err(why) => return Ok(Ran::Never { why }),
         };
         let log = self.create_log()?;
         let watch =
@@ -246,11 +287,8 @@ impl Switch<'_> {
                 return Ok(Ran::Never { why: format!("cannot set up the output: {error}") });
             }
         };
-        let mut arguments = vec![OsString::from("switch")];
-        arguments.extend(self.arguments.iter().cloned());
         let waiting = match child::start(
-            &program,
-            &arguments,
+            &line.words,
             &variables,
             self.folder.as_deref(),
             streams.for_child,
@@ -259,7 +297,10 @@ impl Switch<'_> {
             Err(error) => {
                 let folder = self.folder.as_deref().unwrap_or(Path::new(".")).display();
                 return Ok(Ran::Never {
-                    why: format!("cannot start {} in {folder}: {error}", program.display()),
+                    why: format!(
+                        "cannot start {} in {folder}: {error}",
+                        shown(&line.words).join(" ")
+                    ),
                 });
             }
         };
@@ -271,7 +312,7 @@ impl Switch<'_> {
             return Err(Failure::Write(error));
         }
         crash_point::reached(CrashPoint::WrapperStarted);
-        self.go(waiting, started, streams.ours, watch)
+        self.go(waiting, started, line, streams.ours, watch)
     }
 
     /// Opens the gate and stays to the end.
@@ -279,6 +320,7 @@ impl Switch<'_> {
         &self,
         waiting: child::Waiting,
         started: Started,
+        line: SwitchLine,
         ours: OurStreams,
         watch: Watch,
     ) -> Result<Ran, Failure> {
@@ -287,23 +329,30 @@ impl Switch<'_> {
         let user_side = terminal.as_ref().and_then(Terminal::user);
         let child = waiting
             .open_gate(stdin.as_fd(), user_side)
-            .map_err(system("give home-manager its standard input"))?;
+            .map_err(system("give the switch its standard input"))?;
         crash_point::reached(CrashPoint::WrapperGateOpened);
         drop(stdin);
+        let (reading, reach) = if line.is_under_sudo() {
+            (KeyReading::ByRelay, Reach::ThroughSudo)
+        } else {
+            (KeyReading::ByTerminal, Reach::Direct)
+        };
         if let Some(terminal) = &mut terminal {
             terminal.give_up_user_side();
             // home-manager runs: without keys is better than not at all.
-            if let Err(error) = terminal.pass_input(watch.sender(), || Happened::InterruptKey) {
+            if let Err(error) =
+                terminal.pass_input(reading, watch.sender(), || Happened::InterruptKey)
+            {
                 warn(&format!("the keys cannot be passed on: {error}"));
             }
         }
         let watched = watch
-            .until_the_end(child, &started.child, self.timeout, terminal.as_ref())
-            .map_err(system("wait for home-manager"))?;
+            .until_the_end(child, &started.child, reach, self.timeout, terminal.as_ref())
+            .map_err(system("wait for the switch"))?;
         crash_point::reached(CrashPoint::WrapperChildEnded);
         pump::drain(pumps);
         drop(terminal);
-        Ok(Ran::ToItsEnd { watched, started })
+        Ok(Ran::ToItsEnd { watched, started: Box::new(started), line })
     }
 
     fn create_log(&self) -> Result<File, Failure> {
@@ -325,7 +374,7 @@ impl Switch<'_> {
             wrapper,
             boot_id: process::boot_id()?,
             started_at: Timestamp::now(),
-            generation_before: self.settings.links.read().profile,
+            generation_before: self.settings.switching.links.read().profile,
         })
     }
 
@@ -414,7 +463,7 @@ fn own_copy(stream: impl AsFd) -> io::Result<File> {
 
 /// What home-manager itself did not say.
 fn announce(result: &SwitchResult) {
-    use nixfleet_protocol::journal::records::{Activation, Outcome};
+    use nixfleet_protocol::journal::records::Activation;
     match result.outcome {
         Outcome::Cancelled => say("cancelled"),
         Outcome::TimedOut => say("took too long and was ended"),

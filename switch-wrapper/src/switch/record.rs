@@ -70,6 +70,7 @@ pub(super) fn not_started(request: &Request, closer: &Closer, why: String) -> Sw
         started_at: request.requested_at,
         finished_at: Timestamp::now(),
         duration_ms: 0,
+        kind: request.kind,
         argv: request.argv.clone(),
         initiator: request.initiator,
         generation_before: generations.profile.clone(),

@@ -38,7 +38,7 @@ pub(super) enum Action {
     PassTerminate,
     /// Pass SIGQUIT.
     PassQuit,
-    /// Kill the group.
+    /// Kill the group, or do the utmost where that cannot be done.
     Kill,
 }
 

@@ -23,6 +23,7 @@ use super::{
     stop::{self, Action, Supervision},
     terminal::Terminal,
 };
+use crate::messages::warn;
 
 /// How long what is left of a stopped switch has before it is killed, once home-manager itself has ended.
 const REMAINS_LIMIT: Duration = Duration::from_secs(2);
@@ -39,6 +40,16 @@ pub(super) enum Happened {
     InterruptKey,
     /// home-manager has ended.
     Ended(io::Result<ExitStatus>),
+}
+
+/// How a signal gets to the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It is the same user's.
+    Direct,
+    /// It is root's. sudo, which is ours to signal, passes SIGTERM, SIGINT and SIGQUIT on (sudo(8)). It cannot pass on
+    /// SIGKILL: it would die and leave the switch at work, with nobody waiting for it.
+    ThroughSudo,
 }
 
 /// Signals, caught from now on, and the channel on which everything arrives.
@@ -85,6 +96,7 @@ impl Watch {
         self,
         mut child: Child,
         identity: &ProcessIdentity,
+        reach: Reach,
         limit: Duration,
         terminal: Option<&Terminal>,
     ) -> io::Result<Watched> {
@@ -110,11 +122,11 @@ impl Watch {
             };
             let action;
             (supervision, action) = supervision.handle(event, began.elapsed());
-            perform(action, identity);
+            perform(action, identity, reach);
         };
         let duration = began.elapsed();
         let (ending, stopped) = (ending(status), supervision.cause());
-        end_remains(ending, stopped, identity);
+        end_remains(ending, stopped, identity, reach);
         Ok(Watched { ending, stopped, duration })
     }
 }
@@ -134,7 +146,7 @@ fn next(
         Err(RecvTimeoutError::Timeout) => None,
         // The thread that waits for home-manager always speaks before it goes.
         Err(RecvTimeoutError::Disconnected) => {
-            Some(Happened::Ended(Err(io::Error::other("nobody waits for home-manager any more"))))
+            Some(Happened::Ended(Err(io::Error::other("nobody waits for the switch any more"))))
         }
     }
 }
@@ -149,13 +161,20 @@ fn event_of(signal: i32) -> stop::Event {
     }
 }
 
-fn perform(action: Action, identity: &ProcessIdentity) {
-    let signal = match action {
-        Action::Nothing => return,
-        Action::PassInterrupt => Signal::INT,
-        Action::PassTerminate => Signal::TERM,
-        Action::PassQuit => Signal::QUIT,
-        Action::Kill => Signal::KILL,
+fn perform(action: Action, identity: &ProcessIdentity, reach: Reach) {
+    let signal = match (action, reach) {
+        (Action::Nothing, _) => return,
+        (Action::PassInterrupt, _) => Signal::INT,
+        (Action::PassTerminate, _) => Signal::TERM,
+        (Action::PassQuit, _) => Signal::QUIT,
+        (Action::Kill, Reach::Direct) => Signal::KILL,
+        (Action::Kill, Reach::ThroughSudo) => {
+            let pid = identity.pid;
+            warn(&format!(
+                "it has not ended and is root's; if it does not end now, `sudo kill -KILL -- -{pid}` ends it"
+            ));
+            Signal::QUIT
+        }
     };
     // At its very start home-manager has no group of its own yet. One that is gone needs no signal; its end arrives by
     // itself.
@@ -166,17 +185,22 @@ fn perform(action: Action, identity: &ProcessIdentity) {
 
 /// A home-manager that was stopped or killed leaves nothing at work: what it had started may be the activation itself,
 /// and the next switch must not run beside it. What one that ended by itself leaves behind, it meant to leave.
-fn end_remains(ending: Ending, stopped: Option<StopCause>, identity: &ProcessIdentity) {
+fn end_remains(
+    ending: Ending,
+    stopped: Option<StopCause>,
+    identity: &ProcessIdentity,
+    reach: Reach,
+) {
     match (ending, stopped) {
         (Ending::Exited(_), None) => return,
-        (Ending::Signalled(_), None) => perform(Action::PassTerminate, identity),
+        (Ending::Signalled(_), None) => perform(Action::PassTerminate, identity, reach),
         // It was told already.
         (Ending::Exited(_) | Ending::Signalled(_), Some(_)) => {}
     }
     let deadline = Instant::now() + REMAINS_LIMIT;
     while process::group_runs(identity).unwrap_or(false) {
         if Instant::now() >= deadline {
-            perform(Action::Kill, identity);
+            perform(Action::Kill, identity, reach);
             return;
         }
         thread::sleep(LOOK_EVERY);

@@ -20,6 +20,16 @@ use rustix::{
     },
 };
 
+/// Who makes a signal of the interrupt key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyReading {
+    /// home-manager's terminal, as it is set.
+    ByTerminal,
+    /// sudo: it may put another terminal between ours and what it runs (sudoers(5), `use_pty`), and sets ours so that every
+    /// key reaches that one.
+    ByRelay,
+}
+
 /// Our terminal and home-manager's.
 #[derive(Debug)]
 pub(super) struct Terminal {
@@ -83,6 +93,7 @@ impl Terminal {
     /// of each interrupt key that becomes a signal on the other side.
     pub(super) fn pass_input<E: Send + 'static>(
         &mut self,
+        reading: KeyReading,
         interrupted: Sender<E>,
         event: impl Fn() -> E + Send + 'static,
     ) -> io::Result<()> {
@@ -98,7 +109,7 @@ impl Terminal {
         // Not joined: it sits in a read that only a key ends, and goes with the process.
         thread::Builder::new().name("keys".to_owned()).spawn(move || {
             // Whichever side ends, there are no more keys to pass.
-            let _ = pass_keys(ours, controller, &interrupted, event);
+            let _ = pass_keys(ours, controller, reading, &interrupted, event);
         })?;
         Ok(())
     }
@@ -114,6 +125,11 @@ impl Drop for Terminal {
             }
         }
     }
+}
+
+/// Whether one of our standard streams is a terminal.
+pub(super) fn is_there() -> bool {
+    io::stdout().is_terminal() || io::stderr().is_terminal() || io::stdin().is_terminal()
 }
 
 fn our_terminal() -> io::Result<Option<OwnedFd>> {
@@ -141,6 +157,7 @@ fn is_in_foreground(terminal: impl AsFd) -> bool {
 fn pass_keys<E>(
     mut ours: File,
     mut controller: File,
+    reading: KeyReading,
     interrupted: &Sender<E>,
     event: impl Fn() -> E,
 ) -> io::Result<()> {
@@ -148,7 +165,8 @@ fn pass_keys<E>(
     loop {
         let length = ours.read(&mut keys)?;
         let Some(pressed @ [_, ..]) = keys.get(..length) else { return Ok(()) };
-        let interrupts = interrupt_key(&controller).is_some_and(|key| pressed.contains(&key));
+        let interrupts =
+            interrupt_key(&controller, reading).is_some_and(|key| pressed.contains(&key));
         controller.write_all(pressed)?;
         if interrupts && interrupted.send(event()).is_err() {
             return Ok(());
@@ -157,8 +175,11 @@ fn pass_keys<E>(
 }
 
 /// The key that becomes SIGINT on home-manager's side, unless it has switched that off.
-fn interrupt_key(controller: &File) -> Option<u8> {
+fn interrupt_key(controller: &File, reading: KeyReading) -> Option<u8> {
     let settings = tcgetattr(controller).ok()?;
-    let makes_signals = settings.local_modes.contains(LocalModes::ISIG);
+    let makes_signals = match reading {
+        KeyReading::ByTerminal => settings.local_modes.contains(LocalModes::ISIG),
+        KeyReading::ByRelay => true,
+    };
     makes_signals.then(|| settings.special_codes[SpecialCodeIndex::VINTR])
 }

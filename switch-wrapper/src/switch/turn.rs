@@ -1,7 +1,7 @@
 //! Waiting one's turn: the switch lock, and nothing of an earlier switch still at work.
 //!
-//! The lock alone is not enough. When a wrapper is killed its lock is gone at once, while its home-manager may go on
-//! for minutes; a second one beside it would be the end of the profile. So whoever has the lock first looks at what
+//! The lock alone is not enough. When a wrapper is killed its lock is gone at once, while what it has started may go
+//! on for minutes; a second one beside it would be the end of the profile. So whoever has the lock first looks at what
 //! earlier switches have left, closes what can be closed, and gives the lock back if one is still at work.
 
 use std::{
@@ -36,12 +36,12 @@ pub(crate) enum TurnError {
     },
     /// The wrapper of an earlier switch was killed and its home-manager goes on.
     #[error(
-        "home-manager of switch {id} (pid {pid}, since {since}) still runs although its wrapper was killed; wait for it, or end it with `kill -TERM -{pid}`"
+        "switch {id} (pid {pid}, since {since}) still runs although its wrapper was killed; wait for it, or end it with `kill -TERM -{pid}`"
     )]
     Orphan {
         /// The switch.
         id: SwitchId,
-        /// home-manager's pid and process group.
+        /// Its pid and process group.
         pid: u32,
         /// Since when it runs.
         since: Timestamp,
@@ -58,10 +58,9 @@ fn held_by(holder: Option<&Holder>) -> String {
     let Some(holder) = holder else {
         return "another process holds the switch lock and does not say who it is; try again in a moment".to_owned();
     };
-    let command = [&["home-manager".to_owned(), "switch".to_owned()], holder.argv.as_slice()];
     format!(
         "another switch is running: `{}` (pid {}, since {}); wait for it with `--wait`, or look at it with `nixfleet-switch status`",
-        command.concat().join(" "),
+        holder.kind.typed(&holder.argv),
         holder.process.pid,
         holder.since.strftime("%H:%M:%S UTC on %Y-%m-%d"),
     )

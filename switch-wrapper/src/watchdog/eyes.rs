@@ -19,7 +19,7 @@ use crate::{ensure::JobKind, settings::Settings};
 pub(super) fn look(settings: &Settings, directory: &StateDir) -> Look {
     Look {
         agent: agent(settings, directory),
-        is_busy: is_held(&directory.switch_lock()) || settings.links.is_activating(),
+        is_busy: is_held(&directory.switch_lock()) || settings.switching.links.is_activating(),
         definition: written_at(&settings.agent_definition()),
     }
 }

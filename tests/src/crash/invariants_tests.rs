@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use nixfleet_protocol::{
     journal::records::{Activation, FORMAT, Initiator, SwitchId},
     process::ProcessIdentity,
+    switch_kind::SwitchKind,
 };
 
 use super::*;
@@ -17,6 +18,7 @@ fn result(outcome: Outcome, exit_code: Option<i32>, signal: Option<i32>) -> Swit
         started_at: Timestamp::UNIX_EPOCH,
         finished_at: Timestamp::UNIX_EPOCH,
         duration_ms: 1,
+        kind: SwitchKind::default(),
         argv: Vec::new(),
         initiator: Initiator::Agent,
         generation_before: None,

@@ -137,8 +137,9 @@ fn seconds(milliseconds: i64) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use jiff::Timestamp;
-    use nixfleet_protocol::journal::records::{
-        Activation, FORMAT, Initiator, Outcome, SwitchId, SwitchResult,
+    use nixfleet_protocol::{
+        journal::records::{Activation, FORMAT, Initiator, Outcome, SwitchId, SwitchResult},
+        switch_kind::SwitchKind,
     };
 
     use super::*;
@@ -161,6 +162,7 @@ pub(super) mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 1,
+            kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::Agent,
             generation_before: None,

@@ -14,6 +14,7 @@ use nixfleet_protocol::{
         },
     },
     state_dir::StateDir,
+    switch_kind::SwitchKind,
 };
 use nixfleet_tests::stage::{
     Trouble,
@@ -150,6 +151,7 @@ impl Patient {
             id,
             initiator: Initiator::User,
             command_id: None,
+            kind: SwitchKind::default(),
             argv: Vec::new(),
             cwd: self.folder().home(),
             requested_at: at,
@@ -278,6 +280,7 @@ fn result(id: SwitchId, host: &str, at: Timestamp) -> SwitchResult {
         started_at: at,
         finished_at: at,
         duration_ms: 1,
+        kind: SwitchKind::default(),
         argv: Vec::new(),
         initiator: Initiator::User,
         generation_before: None,

@@ -6,6 +6,7 @@ use nixfleet_protocol::{
         Activation, AgentVerdict, FORMAT, Healing, HealingCause, HealingId, Initiator, Outcome,
         Reload, ReloadStep, SwitchId, SwitchResult,
     },
+    switch_kind::SwitchKind,
     wire::v2::{SwitchReport, SwitchState},
 };
 
@@ -21,6 +22,7 @@ pub(crate) fn result(id: SwitchId, outcome: Outcome, exit_code: Option<i32>) -> 
         started_at: at(2),
         finished_at: at(9),
         duration_ms: 7000,
+        kind: SwitchKind::default(),
         argv: vec!["--flake".to_owned(), ".".to_owned()],
         initiator: Initiator::Agent,
         generation_before: Some("1".to_owned()),

@@ -86,7 +86,7 @@ fn left_open(open: &OpenSwitch, now: Timestamp) -> Option<Finding> {
         Phase::Orphaned => Some(
             Finding::warning(
                 Id::HomeManagerOrphaned,
-                format!("home-manager of switch {id} (pid {child}) runs, and its wrapper is gone"),
+                format!("switch {id} (pid {child}) runs, and its wrapper is gone"),
             )
             .because(
                 "No other switch may start beside it. Wait for it, or end it; how it ended \
@@ -98,7 +98,7 @@ fn left_open(open: &OpenSwitch, now: Timestamp) -> Option<Finding> {
             Finding::warning(
                 Id::HomeManagerOrphaned,
                 format!(
-                    "home-manager of switch {id} is gone, and something that it started \
+                    "switch {id} is over, and something that it started \
                     still runs (process group {child})"
                 ),
             )

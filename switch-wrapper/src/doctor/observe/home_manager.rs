@@ -8,8 +8,10 @@ use std::{
 use nixfleet_protocol::external;
 
 use crate::{
-    doctor::observations::HomeManager, messages::with_causes, settings::Settings,
-    switch::environment,
+    doctor::observations::HomeManager,
+    messages::with_causes,
+    settings::Settings,
+    switch::{command, environment},
 };
 
 /// How long `home-manager --version` may take.
@@ -18,7 +20,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// Asks home-manager for its release, in the environment that a switch would give it.
 pub(super) fn observe(settings: &Settings) -> HomeManager {
     let variables = environment::build(settings);
-    let path = match environment::home_manager(settings, &variables) {
+    let path = match command::program(settings, &variables) {
         Ok(path) => path,
         Err(error) => return HomeManager::Missing(with_causes(&error)),
     };

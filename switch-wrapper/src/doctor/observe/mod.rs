@@ -47,7 +47,10 @@ fn misconfigured(error: &SettingsError) -> Misconfigured {
         SettingsError::ConfigFile(
             ConfigFileError::Read { path, .. } | ConfigFileError::Parse { path, .. },
         ) => Some(path.clone()),
-        SettingsError::StateDir(_) | SettingsError::Value { .. } | SettingsError::NoHome => None,
+        SettingsError::StateDir(_)
+        | SettingsError::Value { .. }
+        | SettingsError::Switch(_)
+        | SettingsError::NoHome => None,
     };
     Misconfigured { why: with_causes(error), file }
 }
@@ -78,7 +81,7 @@ fn observe_host(settings: &Settings) -> Host {
         state: state::observe(&directory),
         journal: journal.as_ref().map(journal::observe),
         home_manager: home_manager::observe(settings),
-        activation: settings.links.read().activation(),
+        activation: settings.switching.links.read().activation(),
     }
 }
 

@@ -26,6 +26,7 @@ use nixfleet_protocol::{
     },
     process::ProcessIdentity,
     state_dir::StateDir,
+    switch_kind::SwitchKind,
 };
 use signal_hook::consts::SIGTERM;
 
@@ -167,6 +168,7 @@ fn switch_if_asked(scene: &Scene, directory: &StateDir) -> Result<(), Trouble> {
         id,
         initiator: Initiator::Agent,
         command_id: None,
+        kind: SwitchKind::HomeManager,
         argv,
         cwd: scene.home(),
         requested_at: Timestamp::now(),

@@ -14,6 +14,7 @@ use nixfleet_protocol::{
         records::{Activation, FORMAT, Installation, RunningProgram},
     },
     process::ProcessIdentity,
+    switch_kind::SwitchKind,
 };
 
 use super::examine;
