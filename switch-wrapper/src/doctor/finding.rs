@@ -218,6 +218,10 @@ ids! {
     /// The activation did not run to its end.
     ActivationIncomplete = "activation-incomplete" in Switches,
 
+    /// What switches in home-manager's place is there.
+    SwitchProgram = "switch-program" in HomeManager,
+    /// What is to switch in home-manager's place is not there.
+    SwitchProgramMissing = "switch-program-missing" in HomeManager,
     /// home-manager is there, and its release is known.
     HomeManagerRelease = "home-manager-release" in HomeManager,
     /// There is no home-manager.

@@ -15,6 +15,7 @@ use nixfleet_protocol::{
         records::{Activation, Installation, RunningProgram, SwitchId},
     },
     lifecycle::Phase,
+    switch_kind::SwitchKind,
 };
 
 use crate::ensure::{definition::OnDisk, launchctl::JobView, systemd_plan::UnitView};
@@ -347,9 +348,11 @@ pub(super) struct NewestSwitch {
     pub(super) is_of_this_boot: Option<bool>,
 }
 
-/// home-manager.
+/// home-manager, or what switches this host in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HomeManager {
+    /// Another kind of switch is configured: its program, or why there is none.
+    NotUsed(SwitchKind, Result<PathBuf, String>),
     /// There is none.
     Missing(String),
     /// It does not answer.

@@ -18,6 +18,13 @@ const FIRST_THAT_WAITS: u32 = 26;
 /// Everything about home-manager.
 pub(super) fn examine(host: &Host) -> Finding {
     match &host.home_manager {
+        HomeManager::NotUsed(kind, Ok(path)) => {
+            let summary = format!("this host switches by {}, of kind {kind}", path.display());
+            Finding::ok(Id::SwitchProgram, summary)
+        }
+        HomeManager::NotUsed(_, Err(why)) => {
+            Finding::error(Id::SwitchProgramMissing, why).because("No switch can run.")
+        }
         HomeManager::Missing(why) => Finding::error(Id::HomeManagerMissing, why)
             .because(
                 "No switch can run. Installed another way than into a profile, it has to be \

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use nixfleet_protocol::external;
+use nixfleet_protocol::{external, switch_kind::SwitchKind};
 
 use crate::{
     doctor::observations::HomeManager,
@@ -17,10 +17,18 @@ use crate::{
 /// How long `home-manager --version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
-/// Asks home-manager for its release, in the environment that a switch would give it.
+/// Asks home-manager for its release, in the environment that a switch would give it. Of other programs it only matters
+/// that they are there.
 pub(super) fn observe(settings: &Settings) -> HomeManager {
     let variables = environment::build(settings);
-    let path = match command::program(settings, &variables) {
+    let found = command::program(settings, &variables);
+    match settings.switching.command.kind {
+        SwitchKind::HomeManager => {}
+        kind @ (SwitchKind::NixosRebuild | SwitchKind::DarwinRebuild | SwitchKind::Command) => {
+            return HomeManager::NotUsed(kind, found.map_err(|error| with_causes(&error)));
+        }
+    }
+    let path = match found {
         Ok(path) => path,
         Err(error) => return HomeManager::Missing(with_causes(&error)),
     };

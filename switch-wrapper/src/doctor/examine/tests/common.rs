@@ -254,6 +254,11 @@ fn files_that_cannot_be_read_and_a_copied_state_directory() {
 #[test]
 fn a_home_manager_that_is_no_help() {
     for (home_manager, expected, severity) in [
+        (
+            HomeManager::NotUsed(SwitchKind::NixosRebuild, Err("x".to_owned())),
+            "switch-program-missing",
+            Severity::Error,
+        ),
         (HomeManager::Missing("x".to_owned()), "home-manager-missing", Severity::Error),
         (HomeManager::Silent("x".to_owned()), "home-manager-silent", Severity::Warning),
         (HomeManager::Unnamed("x".to_owned()), "home-manager-silent", Severity::Unknown),
