@@ -1,0 +1,468 @@
+//! The other kinds of switch: `nixos-rebuild` and `darwin-rebuild`, which sudo runs, and a command of the config's.
+//!
+//! sudo stands between a user and root, so there has to be a user who is not: where the tests run as root, the scenes are
+//! given to another user. sudo itself has a stand-in, which runs what it is given as whoever called it.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, lchown},
+        process::CommandExt as _,
+    },
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    journal::records::{Activation, FORMAT, Initiator, Outcome, Request, SwitchId, SwitchResult},
+    switch_kind::SwitchKind,
+};
+use nixfleet_tests::stage::{
+    dashboard::Dashboard,
+    folder::{Config, Folder, HOST},
+    not_run, processes, wait,
+};
+use rustix::process::Signal;
+
+/// `nobody`, as almost everywhere. It needs no entry in the user database.
+const SOMEBODY: u32 = 65534;
+
+/// Does as sudo(8) does, up to the change of the user. `asks` is there: it wants a password.
+const SUDO: &str = r#"#!/bin/sh
+echo "sudo $*" >> FOLDER/calls
+never= list=
+[ "$1" = -n ] && { never=1; shift; }
+[ "$1" = -l ] && { list=1; shift; }
+[ "$1" = -- ] && shift
+if [ -e FOLDER/asks ]; then
+    [ -n "$never" ] && { echo "sudo: ein Passwort ist notwendig" >&2; exit 1; }
+    printf 'password: ' > /dev/tty
+    read -r _ < /dev/tty
+fi
+[ -n "$list" ] && exit 0
+exec "$@"
+"#;
+
+/// Sets a generation, runs the scenario, and activates the generation, as NixOS does.
+const REBUILD: &str = r#"#!/bin/bash
+echo "$*" >> FOLDER/calls
+generation=FOLDER/store/$$-system
+mkdir -p "$generation"
+ln -sfn "$generation" FOLDER/system
+. FOLDER/scenario.sh
+ln -sfn "$generation" FOLDER/current
+echo "activated $*"
+"#;
+
+/// A machine with nothing but the wrapper and what switches.
+struct Bench {
+    folder: Folder,
+    user: Option<u32>,
+}
+
+impl Bench {
+    /// With these lines in its config. `None`, and said, where there is nobody to run it.
+    fn new(config: &str) -> Option<Self> {
+        Self::at("http://127.0.0.1:9", config)
+    }
+
+    fn at(url: &str, config: &str) -> Option<Self> {
+        let folder = Folder::new().unwrap();
+        let user = rustix::process::geteuid().is_root().then_some(SOMEBODY);
+        let bench = Self { folder, user };
+        for name in ["nixfleet-switch", "nixfleet-agent"] {
+            bench.own_copy(&bench.folder.path("bin").join(name));
+        }
+        let root = bench.folder.root().display().to_string();
+        for (name, text) in
+            [("sudo", SUDO), ("nixos-rebuild", REBUILD), ("darwin-rebuild", REBUILD)]
+        {
+            bench.program(name, &text.replace("FOLDER", &root));
+        }
+        bench.folder.write("scenario.sh", "").unwrap();
+        let path = bench.folder.write_config(&Config {
+            url: url.to_owned(),
+            service_manager: "none",
+            label: "com.example.none".to_owned(),
+            interval: 1,
+        });
+        let links = "profile = \"FOLDER/system\"\ncurrent_generation = \"FOLDER/current\"\n";
+        let sudo = "sudo = \"FOLDER/bin/sudo\"\n";
+        let text = fs::read_to_string(path.unwrap()).unwrap() + sudo + links + config;
+        bench.folder.write("config.toml", &text.replace("FOLDER", &root)).unwrap();
+        bench.give_away();
+        let version = bench.command("nixfleet-switch").arg("--version").output();
+        if !version.is_ok_and(|output| output.status.success()) {
+            not_run("root cannot give the folder for temporary files to another user here");
+            return None;
+        }
+        Some(bench)
+    }
+
+    /// The other user may not be able to read the folder in which it was built.
+    fn own_copy(&self, link: &Path) {
+        if self.user.is_some() {
+            let program = link.canonicalize().unwrap();
+            fs::remove_file(link).unwrap();
+            fs::copy(program, link).unwrap();
+        }
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        let path = self.folder.write(&format!("bin/{name}"), text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn give_away(&self) {
+        fn give(path: &Path, user: u32) {
+            lchown(path, Some(user), Some(user)).unwrap();
+            if fs::symlink_metadata(path).unwrap().is_dir() {
+                for entry in fs::read_dir(path).unwrap() {
+                    give(&entry.unwrap().path(), user);
+                }
+            }
+        }
+        if let Some(user) = self.user {
+            give(self.folder.root(), user);
+        }
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = self.folder.user_command(name);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    fn switch(&self, arguments: &[&str]) -> Output {
+        self.command("nixfleet-switch").args(arguments).output().unwrap()
+    }
+
+    fn scenario(&self, text: &str) {
+        self.folder.write("scenario.sh", text).unwrap();
+        self.give_away();
+    }
+
+    /// What was called, without the folder's name, and the list wiped.
+    fn calls(&self) -> Vec<String> {
+        let path = self.folder.path("calls");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let _ = fs::remove_file(path);
+        let root = self.folder.root().display().to_string();
+        text.lines().map(|line| line.replace(&root, "FOLDER")).collect()
+    }
+
+    fn result(&self) -> SwitchResult {
+        let id = self.folder.newest_switch().unwrap().unwrap();
+        self.folder.journal().unwrap().entry(id).result.present().unwrap()
+    }
+
+    fn wait_for_call(&self, call: &str) {
+        wait::until_true(&format!("{call} is called"), wait::PATIENCE, || {
+            let text = fs::read_to_string(self.folder.path("calls")).unwrap_or_default();
+            Ok(text.lines().any(|line| line.starts_with(call)))
+        })
+        .unwrap();
+    }
+
+    fn store_path(&self, link: &str) -> Option<String> {
+        let target = self.folder.path(link).canonicalize().ok()?;
+        Some(target.to_string_lossy().into_owned())
+    }
+
+    fn end(self) {
+        processes::none_left(self.folder.root(), Duration::from_secs(15)).unwrap();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_system_is_switched_by_sudo_with_what_the_config_says() {
+    for (kind, name) in
+        [(SwitchKind::NixosRebuild, "nixos-rebuild"), (SwitchKind::DarwinRebuild, "darwin-rebuild")]
+    {
+        let config = format!(
+            "switch_kind = \"{kind}\"\nflake = \"/cfg\"\nflake_attribute = \"box\"\nswitch_arguments = [\"-L\"]\n"
+        );
+        let Some(bench) = Bench::new(&config) else { return };
+        let output = bench.switch(&[]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(text(&output.stdout), "activated switch --flake /cfg#box -L\n");
+        let expected = [
+            format!("sudo -n -- FOLDER/bin/{name} switch --flake /cfg#box -L"),
+            "switch --flake /cfg#box -L".to_owned(),
+        ];
+        assert_eq!(bench.calls(), expected);
+        let first = bench.result();
+        assert_eq!((first.kind, first.outcome), (kind, Outcome::Succeeded));
+        assert_eq!(first.argv, ["--flake", "/cfg#box", "-L"]);
+        assert_eq!((&first.generation_before, first.activation), (&None, Activation::Complete));
+        assert_eq!(first.generation_after, bench.store_path("current"));
+
+        // What somebody types stands for all of it.
+        let output = bench.switch(&["--flake", "."]);
+        assert_eq!(text(&output.stdout), "activated switch --flake .\n");
+        let second = bench.result();
+        assert_eq!(second.argv, ["--flake", "."]);
+        assert_eq!(second.generation_before, first.generation_after);
+        assert_ne!(second.generation_after, first.generation_after);
+        bench.end();
+    }
+}
+
+#[test]
+fn an_activation_that_was_cut_is_called_incomplete() {
+    let Some(bench) = Bench::new("switch_kind = \"nixos-rebuild\"\n") else { return };
+    assert!(bench.switch(&[]).status.success());
+    bench.scenario("exit 4");
+    let output = bench.switch(&[]);
+    assert_eq!(output.status.code(), Some(4));
+    let result = bench.result();
+    assert_eq!((result.outcome, result.activation), (Outcome::Failed, Activation::Incomplete));
+    assert_eq!(result.generation_after, bench.store_path("system"));
+    assert_eq!(result.note, None);
+    bench.end();
+}
+
+#[test]
+fn a_sudo_that_wants_a_password_is_said_with_the_rule() {
+    let Some(bench) = Bench::new("switch_kind = \"nixos-rebuild\"\n") else { return };
+    bench.folder.write("asks", "").unwrap();
+    let output = bench.switch(&[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let rule = format!(
+        "tester ALL=(root) NOPASSWD: {0} switch, {0} switch *",
+        bench.folder.path("bin/nixos-rebuild").display()
+    );
+    assert!(text(&output.stderr).contains(&rule), "{output:?}");
+    let result = bench.result();
+    assert_eq!(result.outcome, Outcome::Failed);
+    assert!(result.note.unwrap().contains(&rule));
+    assert_eq!(bench.calls()[1], "sudo -n -l -- FOLDER/bin/nixos-rebuild switch");
+    // A switch that fails by itself is not sudo's fault.
+    fs::remove_file(bench.folder.path("asks")).unwrap();
+    bench.scenario("exit 1");
+    assert_eq!(bench.switch(&[]).status.code(), Some(1));
+    assert_eq!(bench.result().note, None);
+    bench.end();
+}
+
+#[test]
+fn at_a_terminal_sudo_may_ask() {
+    let Some(bench) = Bench::new("switch_kind = \"nixos-rebuild\"\n") else { return };
+    bench.folder.write("asks", "").unwrap();
+    let switch = bench.folder.path("bin/nixfleet-switch").display().to_string();
+    let environment = bench.command("nixfleet-switch");
+    let mut script = Command::new("script");
+    if Path::new("/proc").exists() {
+        script.args(["-qefc", &switch, "/dev/null"]);
+    } else {
+        script.args(["-q", "/dev/null", "/bin/sh", "-c", &switch]);
+    }
+    if let Some(user) = bench.user {
+        script.uid(user).gid(user);
+    }
+    let mut child = script
+        .env_clear()
+        .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let mut shown = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    while !text(&seen).contains("password: ") {
+        let mut piece = [0; 256];
+        let length = shown.read(&mut piece).unwrap();
+        assert!(length > 0, "it ended without asking: {}", text(&seen));
+        seen.extend(&piece[..length]);
+    }
+    keys.write_all(b"sesame\n").unwrap();
+    shown.read_to_end(&mut seen).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", text(&seen));
+    assert_eq!(bench.calls()[0], "sudo -- FOLDER/bin/nixos-rebuild switch");
+    bench.end();
+}
+
+#[test]
+fn a_switch_under_sudo_is_ended_by_what_sudo_passes_on() {
+    let Some(bench) = Bench::new("switch_kind = \"nixos-rebuild\"\n") else { return };
+    bench.scenario("sleep 60");
+    let mut child = bench.command("nixfleet-switch").stdout(Stdio::null()).spawn().unwrap();
+    bench.wait_for_call("switch");
+    processes::signal(child.id(), Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(bench.result().outcome, Outcome::Cancelled);
+    // A sudo that was killed would leave at work what it runs.
+    bench.scenario("exec /bin/sh -c 'trap \"\" TERM; while :; do sleep 0.1; done'");
+    let output = bench.switch(&["--timeout=1s"]);
+    assert_eq!(output.status.code(), Some(124), "{output:?}");
+    let result = bench.result();
+    assert_eq!((result.outcome, result.signal), (Outcome::TimedOut, Some(3)));
+    assert!(text(&output.stderr).contains("`sudo kill -KILL -- -"), "{output:?}");
+    bench.end();
+}
+
+#[test]
+fn a_command_is_run_as_it_is_given() {
+    let config = "switch_kind = \"command\"\nswitch_command = [\"FOLDER/bin/deploy\", \"--to\", \"here and now\"]\n";
+    let Some(bench) = Bench::new(config) else { return };
+    bench.program("deploy", "#!/bin/sh\nfor word; do echo \"<$word>\"; done\nexit 7\n");
+    bench.give_away();
+    let output = bench.switch(&[]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(text(&output.stdout), "<--to>\n<here and now>\n");
+    let output = bench.switch(&["-v", "x y"]);
+    assert_eq!(text(&output.stdout), "<--to>\n<here and now>\n<-v>\n<x y>\n");
+    let result = bench.result();
+    assert_eq!((result.kind, result.exit_code), (SwitchKind::Command, Some(7)));
+    assert_eq!(result.argv, ["-v", "x y"]);
+    assert_eq!(bench.calls(), [""; 0]);
+    bench.end();
+}
+
+#[test]
+fn of_a_command_no_generations_are_known() {
+    let config = "switch_kind = \"command\"\nswitch_command = [\"true\"]\n";
+    let Some(bench) = Bench::new(config) else { return };
+    let path = bench.folder.path("config.toml");
+    let kept: Vec<String> = fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with("profile") && !line.starts_with("current_generation"))
+        .map(str::to_owned)
+        .collect();
+    fs::write(&path, kept.join("\n")).unwrap();
+    assert!(bench.switch(&[]).status.success());
+    let result = bench.result();
+    assert_eq!((result.generation_before, result.generation_after), (None, None));
+    assert_eq!(result.activation, Activation::Unknown);
+    bench.end();
+}
+
+#[test]
+fn home_manager_never_runs_under_sudo() {
+    let Some(bench) = Bench::new("flake = \"/cfg\"\nflake_attribute = \"me@box\"\n") else {
+        return;
+    };
+    bench.program("home-manager", "#!/bin/sh\necho \"$*\"\n");
+    bench.give_away();
+    let output = bench.switch(&[]);
+    assert_eq!(text(&output.stdout), "switch --flake /cfg#me@box\n", "{output:?}");
+    assert_eq!(text(&bench.switch(&["--flake", "."]).stdout), "switch --flake .\n");
+    assert_eq!(bench.calls(), [""; 0]);
+    bench.end();
+}
+
+#[test]
+fn programs_that_are_not_there_and_settings_that_make_no_sense_are_said() {
+    for (config, expected) in [
+        ("switch_kind = \"nixos\"\n", "`nixos-rebuild`"),
+        ("switch_kind = \"command\"\n", "needs switch_command"),
+        ("switch_command = [\"x\"]\n", "take switch_command out"),
+        ("flake_attribute = \"me\"\n", "set flake, or repo_url"),
+        ("branch = \"main\"\n", "set repo_url"),
+        ("repo_url = \"https://me:hunter2@h/cfg\"\n", "without a password"),
+        (
+            "switch_kind = \"darwin-rebuild\"\ndarwin_rebuild = \"/nowhere\"\n",
+            "NIXFLEET_DARWIN_REBUILD",
+        ),
+        ("switch_kind = \"nixos-rebuild\"\nnixos_rebuild = \"no-such-program\"\n", "looked in"),
+        ("switch_kind = \"command\"\nswitch_command = [\"no-such-program\"]\n", "no-such-program"),
+    ] {
+        let Some(bench) = Bench::new(config) else { return };
+        let output = bench.switch(&[]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{config}: {said}");
+        assert!(said.contains(expected) && !said.contains("hunter2"), "{config}: {said}");
+        assert_eq!(bench.calls(), [""; 0], "{config}");
+        let checked = bench.command("nixfleet-agent").arg("check-config").output().unwrap();
+        let is_of_the_wrapper = config.contains("no-such-program") || config.contains("/nowhere");
+        assert_eq!(checked.status.success(), is_of_the_wrapper, "{config}: {checked:?}");
+        assert!(!text(&checked.stderr).contains("hunter2"), "{checked:?}");
+        bench.end();
+    }
+}
+
+#[test]
+fn what_was_asked_for_as_another_kind_is_not_started() {
+    let Some(bench) = Bench::new("switch_kind = \"nixos-rebuild\"\n") else { return };
+    // The state directory, as the wrapper makes it.
+    assert!(bench.switch(&[]).status.success());
+    bench.calls();
+    let request = Request {
+        format: FORMAT,
+        id: SwitchId::generate(),
+        initiator: Initiator::Agent,
+        command_id: None,
+        kind: SwitchKind::HomeManager,
+        argv: Vec::new(),
+        cwd: bench.folder.home(),
+        requested_at: Timestamp::now(),
+        host: HOST.to_owned(),
+    };
+    bench.folder.journal().unwrap().accept(&request).unwrap();
+    bench.give_away();
+    let output = bench.switch(&["run", &request.id.to_string()]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let result = bench.result();
+    assert_eq!((result.outcome, result.kind), (Outcome::NotStarted, SwitchKind::HomeManager));
+    assert!(result.note.unwrap().contains("switch_kind = \"nixos-rebuild\" by now"));
+    assert_eq!(bench.calls(), [""; 0]);
+    bench.end();
+}
+
+/// Asked for by the dashboard: sudo must not ask, and the dashboard has the result. The checkout is the flake.
+#[test]
+fn a_system_s_switch_that_the_dashboard_asks_for() {
+    let place = tempfile::tempdir().unwrap();
+    let dashboard = Dashboard::start(&place.path().join("dashboard")).unwrap();
+    let config = "switch_kind = \"nixos-rebuild\"\nrepo_url = \"git@example.org:me/cfg\"\nflake_attribute = \"box\"\n";
+    let Some(bench) = Bench::at(dashboard.url(), config) else { return };
+    let mut agent = bench.command("nixfleet-agent").arg("run").spawn().unwrap();
+    wait::until_true("the agent is known", wait::PATIENCE, || {
+        Ok(bench.folder.agent_record()?.is_some_and(|agent| agent.last_heartbeat_at.is_some()))
+    })
+    .unwrap();
+    let command = dashboard.command(HOST, "switch").unwrap();
+    let told = dashboard.wait_for_result(HOST, &command).unwrap().result.unwrap();
+    assert_eq!((told.outcome, told.exit_code), (Outcome::Succeeded, Some(0)));
+    assert_eq!(told.generation_after, bench.store_path("current"));
+    let id = bench.folder.newest_switch().unwrap().unwrap();
+    let request = bench.folder.journal().unwrap().entry(id).request.present().unwrap();
+    let flake = bench.folder.state_dir().join("repo").display().to_string() + "#box";
+    assert_eq!(
+        (request.kind, request.argv),
+        (SwitchKind::NixosRebuild, vec!["--flake".to_owned(), flake])
+    );
+    assert!(bench.calls()[0].starts_with("sudo -n -- FOLDER/bin/nixos-rebuild switch --flake "));
+
+    bench.folder.write("asks", "").unwrap();
+    let command = dashboard.command(HOST, "switch").unwrap();
+    let told = dashboard.wait_for_result(HOST, &command).unwrap().result.unwrap();
+    assert_eq!(told.outcome, Outcome::Failed);
+    assert!(told.note.unwrap().contains("NOPASSWD"));
+
+    fs::remove_file(bench.folder.path("asks")).unwrap();
+    bench.scenario("sleep 60");
+    bench.calls();
+    let command = dashboard.command(HOST, "switch").unwrap();
+    bench.wait_for_call("switch");
+    dashboard.command(HOST, "stop").unwrap();
+    let told = dashboard.wait_for_result(HOST, &command).unwrap().result.unwrap();
+    assert_eq!(told.outcome, Outcome::Cancelled);
+    processes::signal(agent.id(), Signal::TERM);
+    agent.wait().unwrap();
+    bench.end();
+}
