@@ -221,10 +221,14 @@ impl MergedSwitch {
     }
 
     fn check_words(&self, kind: SwitchKind, mistakes: &mut Mistakes) -> Vec<String> {
-        const EXPECTED: &str = "a command: its first word is the program, and not empty";
+        const EXPECTED: &str = "a command: its first word is a program's name or its absolute path";
         match (kind, &self.kind, &self.command) {
             (SwitchKind::Command, _, Some(said)) => {
-                if said.value.first().is_none_or(String::is_empty) {
+                // Where a relative path leads depends on the folder.
+                let is_program = |word: &String| {
+                    !word.is_empty() && (word.starts_with('/') || !word.contains('/'))
+                };
+                if !said.value.first().is_some_and(is_program) {
                     let shown = Said { value: said.value.join(" "), origin: said.origin.clone() };
                     mistakes.value("switch_command", &shown, EXPECTED);
                 }
@@ -507,6 +511,7 @@ mod tests {
             ("switch_kind = \"command\"", &["needs switch_command"]),
             ("switch_command = [\"a\"]", &["kind home-manager", "set switch_kind"]),
             ("switch_kind = \"command\"\nswitch_command = []", &["first word"]),
+            ("switch_kind = \"command\"\nswitch_command = [\"./x\"]", &["first word"]),
             (&format!("{command}flake = \"/c\""), &["flake", "put it there"]),
             (&format!("{command}switch_arguments = [\"-L\"]"), &["switch_arguments"]),
             ("flake_attribute = \"me\"", &["flake_attribute", "set flake, or repo_url"]),

@@ -13,6 +13,7 @@
 //! - [`selftest`]: what is relied on, proven on the user's own Mac.
 //! - [`gc_root`]: what must not be collected as garbage.
 //! - [`doctor`]: what keeps the host from being well.
+//! - [`sudo`]: what only root may do.
 //! - [`exit`]: the exit codes.
 //! - [`messages`]: what is said to people.
 
@@ -26,6 +27,7 @@ mod messages;
 mod report;
 mod selftest;
 mod settings;
+mod sudo;
 mod switch;
 mod watchdog;
 

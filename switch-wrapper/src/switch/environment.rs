@@ -183,7 +183,7 @@ fn find_program(name: impl AsRef<Path>, folders: &[PathBuf]) -> Option<PathBuf> 
     folders.iter().map(|folder| folder.join(&name)).find(|path| is_program(path))
 }
 
-pub(super) fn is_program(path: &Path) -> bool {
+pub(crate) fn is_program(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
