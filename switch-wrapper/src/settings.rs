@@ -17,6 +17,9 @@ use nixfleet_protocol::{
     wire::fields::Token,
 };
 
+/// Where the system's own units are (systemd.unit(5)); on NixOS a link into the store.
+const SYSTEM_UNITS: &str = "/etc/systemd/system";
+
 /// How long a switch may take when nothing says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
 
@@ -54,10 +57,37 @@ pub(crate) enum SettingsError {
 pub(crate) enum ServiceManager {
     /// macOS.
     Launchd,
-    /// Linux, the user's own manager.
-    Systemd,
+    /// Linux.
+    Systemd(UnitManager),
     /// None: the agent is somebody else's business.
     None,
+}
+
+/// Which systemd has the agent's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnitManager {
+    /// The user's own: it does what the user says.
+    User,
+    /// The whole system's. Everybody may look at its units; but only root may do anything about them.
+    System,
+}
+
+impl UnitManager {
+    /// How systemctl and journalctl are called, for a command line to be shown.
+    pub(crate) const fn flag(self) -> &'static str {
+        match self {
+            Self::User => " --user",
+            Self::System => "",
+        }
+    }
+
+    /// What comes before `systemctl`, where it is to change something.
+    pub(crate) const fn rights(self) -> &'static str {
+        match self {
+            Self::User => "",
+            Self::System => "sudo ",
+        }
+    }
 }
 
 /// The settings, checked.
@@ -194,7 +224,10 @@ impl Settings {
     /// What home-manager writes anew when the agent's job changes.
     pub(crate) fn agent_definition(&self) -> PathBuf {
         match self.service_manager {
-            ServiceManager::Systemd => self.units.join(&self.agent_label),
+            ServiceManager::Systemd(UnitManager::User) => self.units.join(&self.agent_label),
+            ServiceManager::Systemd(UnitManager::System) => {
+                Path::new(SYSTEM_UNITS).join(&self.agent_label)
+            }
             ServiceManager::Launchd | ServiceManager::None => self.agent_plist.clone(),
         }
     }
@@ -213,13 +246,14 @@ impl Sources {
         let Some((value, source_name)) = set else { return Ok(ServiceManager::of_this_system()) };
         match value.as_str() {
             "launchd" => Ok(ServiceManager::Launchd),
-            "systemd" => Ok(ServiceManager::Systemd),
+            "systemd" => Ok(ServiceManager::Systemd(UnitManager::User)),
+            "systemd-system" => Ok(ServiceManager::Systemd(UnitManager::System)),
             "none" => Ok(ServiceManager::None),
             _ => Err(SettingsError::Value {
                 key: "service_manager",
                 value,
                 source_name,
-                expected: "one of `launchd`, `systemd`, `none`",
+                expected: "one of `launchd`, `systemd`, `systemd-system`, `none`",
             }),
         }
     }
@@ -277,7 +311,7 @@ impl ServiceManager {
         if rustix::system::uname().sysname().to_bytes() == b"Darwin" {
             Self::Launchd
         } else if Path::new("/run/systemd/system").exists() {
-            Self::Systemd
+            Self::Systemd(UnitManager::User)
         } else {
             Self::None
         }
@@ -291,15 +325,15 @@ fn label(
     (for_launchd, for_systemd): (&str, &str),
 ) -> String {
     let default = match service_manager {
-        ServiceManager::Systemd => for_systemd,
+        ServiceManager::Systemd(_) => for_systemd,
         ServiceManager::Launchd | ServiceManager::None => for_launchd,
     };
     let label = set.map_or_else(|| default.to_owned(), |(label, _source)| label);
     // systemctl takes a unit's name with and without its type; control groups are called by the whole of it.
     let has_type = Path::new(&label).extension().is_some_and(|kind| kind == "service");
     match service_manager {
-        ServiceManager::Systemd if !has_type => format!("{label}.service"),
-        ServiceManager::Systemd | ServiceManager::Launchd | ServiceManager::None => label,
+        ServiceManager::Systemd(_) if !has_type => format!("{label}.service"),
+        ServiceManager::Systemd(_) | ServiceManager::Launchd | ServiceManager::None => label,
     }
 }
 

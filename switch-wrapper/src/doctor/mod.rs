@@ -18,7 +18,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{Failure, exit};
+use crate::{Failure, exit, settings::UnitManager};
 use finding::Finding;
 use observations::{Observations, Service};
 use text::Look;
@@ -59,9 +59,12 @@ fn as_json(seen: &Observations, findings: &[Finding], healthy: bool) -> Result<S
         healthy,
         looked_at: seen.now,
         host: seen.host.as_ref().map(|host| host.names.host.as_str()),
-        service_manager: seen.host.as_ref().map(|host| match host.service {
+        service_manager: seen.host.as_ref().map(|host| match &host.service {
             Service::Launchd(_) => "launchd",
-            Service::Systemd(_) => "systemd",
+            Service::Systemd(systemd) => match systemd.manager {
+                UnitManager::User => "systemd",
+                UnitManager::System => "systemd-system",
+            },
             Service::None => "none",
         }),
         version: env!("CARGO_PKG_VERSION"),

@@ -18,7 +18,10 @@ use nixfleet_protocol::{
     switch_kind::SwitchKind,
 };
 
-use crate::ensure::{definition::OnDisk, launchctl::JobView, systemd_plan::UnitView};
+use crate::{
+    ensure::{definition::OnDisk, launchctl::JobView, systemd_plan::UnitView},
+    settings::UnitManager,
+};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -178,9 +181,11 @@ pub(super) struct Entry {
 /// What was seen of systemd.
 #[derive(Debug, Clone)]
 pub(super) struct Systemd {
+    /// Whose unit the agent is.
+    pub(super) manager: UnitManager,
     /// The agent's unit.
     pub(super) unit: UnitView,
-    /// Whether the user manager outlives a logout; `Err` if that could not be read.
+    /// Whether the manager outlives a logout; `Err` if that could not be read.
     pub(super) lingers: Result<bool, String>,
 }
 

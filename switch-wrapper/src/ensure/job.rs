@@ -94,7 +94,7 @@ impl JobKind {
             ServiceManager::Launchd => {
                 record.definition_path.as_ref() == Some(self.plist(settings))
             }
-            ServiceManager::Systemd | ServiceManager::None => true,
+            ServiceManager::Systemd(_) | ServiceManager::None => true,
         })
     }
 

@@ -37,7 +37,7 @@ use nixfleet_protocol::{
 
 use crate::{
     messages::{hint, say, warn, with_causes},
-    settings::{ServiceManager, Settings},
+    settings::{ServiceManager, Settings, UnitManager},
     switch::detach::outlast_signals,
 };
 pub(crate) use job::JobKind;
@@ -234,7 +234,8 @@ pub(crate) fn run(settings: &Settings, wish: &Wish) -> Reload {
 fn conclude(settings: &Settings, wish: &Wish, steps: &mut Steps) -> Conclusion {
     let drive = match settings.service_manager {
         ServiceManager::Launchd => launchd::drive,
-        ServiceManager::Systemd => systemd::drive,
+        ServiceManager::Systemd(UnitManager::User) => systemd::drive_user_unit,
+        ServiceManager::Systemd(UnitManager::System) => systemd::drive_system_unit,
         ServiceManager::None => {
             let noun = wish.kind.noun();
             let why = format!("no service manager is in use, so nobody looked after the {noun}");

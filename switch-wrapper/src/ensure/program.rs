@@ -100,7 +100,7 @@ fn environment(settings: &Settings, kind: JobKind, pid: u32) -> Vec<(OsString, O
                 OnDisk::Absent | OnDisk::Bad(_) | OnDisk::SomebodyElses(_) => Vec::new(),
             }
         }
-        ServiceManager::Systemd | ServiceManager::None => {
+        ServiceManager::Systemd(_) | ServiceManager::None => {
             variables(&fs::read(format!("/proc/{pid}/environ")).unwrap_or_default())
         }
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     messages::with_causes,
-    settings::{ServiceManager, Settings},
+    settings::{ServiceManager, Settings, UnitManager},
     switch::detach::outlast_signals,
 };
 
@@ -50,7 +50,7 @@ pub(crate) fn take_out(settings: &Settings, kind: JobKind, then: impl FnOnce()) 
     let _ = outlast_signals();
     let removed = match settings.service_manager {
         ServiceManager::Launchd => out_of_launchd(settings, kind),
-        ServiceManager::Systemd => out_of_systemd(settings, kind),
+        ServiceManager::Systemd(manager) => out_of_systemd(settings, manager, kind),
         ServiceManager::None => Removed::WasNotThere,
     };
     match removed {
@@ -97,10 +97,10 @@ fn out_of_launchd(settings: &Settings, kind: JobKind) -> Removed {
     }
 }
 
-fn out_of_systemd(settings: &Settings, kind: JobKind) -> Removed {
+fn out_of_systemd(settings: &Settings, manager: UnitManager, kind: JobKind) -> Removed {
     let mut steps = Steps::begin(REMOVAL_LIMIT);
     let unit = kind.label(settings);
-    let mut disable = systemd::systemctl(settings, &["disable", "--now", "--", unit]);
+    let mut disable = systemd::acting(settings, manager, &["disable", "--now", "--", unit]);
     match steps.call("disable", &mut disable) {
         Ok(ended) if ended.exit_code == Some(0) => Removed::Gone,
         // systemctl(1): there is no such unit.
@@ -111,12 +111,16 @@ fn out_of_systemd(settings: &Settings, kind: JobKind) -> Removed {
 }
 
 /// Has systemd read a new unit and start it at login from now on. The error is what systemctl said.
-pub(crate) fn enable_unit(settings: &Settings, unit: &str) -> Result<(), String> {
+pub(crate) fn enable_unit(
+    settings: &Settings,
+    manager: UnitManager,
+    unit: &str,
+) -> Result<(), String> {
     let mut steps = Steps::begin(REMOVAL_LIMIT);
     for (name, words) in
         [("daemon-reload", &["daemon-reload"] as &[&str]), ("enable", &["enable", "--", unit])]
     {
-        match steps.call(name, &mut systemd::systemctl(settings, words)) {
+        match steps.call(name, &mut systemd::acting(settings, manager, words)) {
             Ok(ended) if ended.exit_code == Some(0) => {}
             Ok(ended) => return Err(shortened(&ended.stderr)),
             Err(error) => return Err(with_causes(&error)),

@@ -9,7 +9,7 @@ use std::{
 use nixfleet_protocol::crash_point;
 use serde::Serialize;
 
-use crate::settings::{ServiceManager, Settings};
+use crate::settings::{ServiceManager, Settings, UnitManager};
 
 /// What of the installer's environment the watchdog needs too, where it is set: without it, it would look elsewhere.
 const PASSED_ON: [&str; 11] = [
@@ -35,6 +35,11 @@ pub(crate) enum DefinitionError {
     /// A path or value that a unit file cannot hold.
     #[error("{value:?} cannot stand in a systemd unit; use another path")]
     Unit { value: String },
+    /// systemd itself does its work.
+    #[error(
+        "the agent is a unit of the whole system (service_manager = systemd-system): systemd itself brings it back, so there is no watchdog to install; see to it that the unit has Restart=always and WatchdogSec=60"
+    )]
+    SystemUnit,
     /// Nobody could run it.
     #[error(
         "no service manager is in use (service_manager = none), so nothing can run the watchdog"
@@ -46,7 +51,10 @@ pub(crate) enum DefinitionError {
 pub(super) fn place(settings: &Settings) -> Result<PathBuf, DefinitionError> {
     match settings.service_manager {
         ServiceManager::Launchd => Ok(settings.watchdog_plist.clone()),
-        ServiceManager::Systemd => Ok(settings.units.join(&settings.watchdog_label)),
+        ServiceManager::Systemd(UnitManager::User) => {
+            Ok(settings.units.join(&settings.watchdog_label))
+        }
+        ServiceManager::Systemd(UnitManager::System) => Err(DefinitionError::SystemUnit),
         ServiceManager::None => Err(DefinitionError::NoServiceManager),
     }
 }
@@ -56,7 +64,7 @@ pub(super) fn text(settings: &Settings, wrapper: &Path) -> Result<Vec<u8>, Defin
     let environment = environment();
     match settings.service_manager {
         ServiceManager::Launchd => plist_text(&settings.watchdog_label, wrapper, environment),
-        ServiceManager::Systemd => unit_text(wrapper, &environment),
+        ServiceManager::Systemd(_) => unit_text(wrapper, &environment),
         ServiceManager::None => Err(DefinitionError::NoServiceManager),
     }
 }

@@ -192,11 +192,13 @@ fn put_definition(settings: &Settings, place: &Path, text: &[u8]) -> Result<bool
 
 /// systemd starts at login only what is enabled; launchd all that is in the folder.
 fn enable(settings: &Settings) -> Result<(), InstallError> {
-    if settings.service_manager != ServiceManager::Systemd {
-        return Ok(());
+    match settings.service_manager {
+        ServiceManager::Systemd(manager) => {
+            ensure::enable_unit(settings, manager, &settings.watchdog_label)
+                .map_err(|said| InstallError::NotEnabled { said })
+        }
+        ServiceManager::Launchd | ServiceManager::None => Ok(()),
     }
-    ensure::enable_unit(settings, &settings.watchdog_label)
-        .map_err(|said| InstallError::NotEnabled { said })
 }
 
 /// Takes watchdog and wrapper away. The journal stays.

@@ -118,7 +118,7 @@ fn in_brackets(said: &str) -> String {
 pub(crate) fn run(settings: &Settings, keep: bool, json: bool) -> Result<u8, Failure> {
     let manager = match settings.service_manager {
         ServiceManager::Launchd => None,
-        ServiceManager::Systemd => Some("systemd"),
+        ServiceManager::Systemd(_) => Some("systemd"),
         ServiceManager::None => Some("none"),
     };
     if let Some(manager) = manager {

@@ -264,7 +264,10 @@ impl Switch<'_> {
             ));
         }
         let may_ask = match self.request.initiator {
-            Initiator::Agent => false,
+            Initiator::Agent => match detach::why_bound_to_agent(self.settings) {
+                Some(why) => return Err(why),
+                None => false,
+            },
             Initiator::User => terminal::is_there(),
         };
         command::line(self.settings, variables, &self.arguments, may_ask)

@@ -95,9 +95,12 @@ fn restart(host: &Host) -> Option<String> {
     let agent = host.agent.alive()?;
     match &host.service {
         Service::Launchd(_) => Some(format!("kill {}", agent.process.pid)),
-        Service::Systemd(_) => {
-            Some(format!("systemctl --user restart -- {}", quoted(&host.names.label)))
-        }
+        Service::Systemd(systemd) => Some(format!(
+            "{}systemctl{} restart -- {}",
+            systemd.manager.rights(),
+            systemd.manager.flag(),
+            quoted(&host.names.label)
+        )),
         Service::None => None,
     }
 }

@@ -24,6 +24,8 @@ use super::{
     observations::{Host, Misconfigured, NewestSwitch, Observations, Service, shown},
 };
 
+use crate::settings::UnitManager;
+
 /// What brings the agent's job to where it should be.
 const ENSURE: &str = "nixfleet-switch ensure-agent";
 
@@ -43,7 +45,9 @@ pub(super) fn examine(seen: &Observations) -> Vec<Finding> {
         Service::Systemd(systemd) => findings.extend(systemd::examine(host, systemd)),
         Service::None => findings.extend(without_service_manager(host)),
     }
-    findings.extend(watchdog::examine(host));
+    if !is_watched_by_systemd(host) {
+        findings.extend(watchdog::examine(host));
+    }
     findings.extend(dashboard::examine(host, seen.now));
     findings.extend(switches::examine(host, seen.now));
     findings.push(home_manager::examine(host));
@@ -82,6 +86,14 @@ fn wrong_user(host: &Host) -> Option<Finding> {
             there is was not judged. A switch under sudo would leave files that the agent cannot use.",
         )
     })
+}
+
+/// Where the agent is a unit of the whole system, systemd does what the watchdog is for.
+const fn is_watched_by_systemd(host: &Host) -> bool {
+    match &host.service {
+        Service::Systemd(systemd) => matches!(systemd.manager, UnitManager::System),
+        Service::Launchd(_) | Service::None => false,
+    }
 }
 
 fn without_service_manager(host: &Host) -> Vec<Finding> {

@@ -180,7 +180,12 @@ fn put_aside(host: &Host) -> Vec<String> {
             let Names { uid, label, .. } = &host.names;
             Some(format!("launchctl bootout {}", quoted(&format!("gui/{uid}/{label}"))))
         }
-        Service::Systemd(_) => Some(format!("systemctl --user stop {}", quoted(&host.names.label))),
+        Service::Systemd(systemd) => Some(format!(
+            "{}systemctl{} stop {}",
+            systemd.manager.rights(),
+            systemd.manager.flag(),
+            quoted(&host.names.label)
+        )),
         Service::None => None,
     };
     let aside = format!("mv {} {}.copied", path(host), path(host));

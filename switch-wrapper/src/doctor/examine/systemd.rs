@@ -1,4 +1,4 @@
-//! The agent's unit under systemd's user manager.
+//! The agent's unit under systemd, the user's own or the system's.
 
 use super::{ENSURE, agent, switch_again};
 use crate::{
@@ -7,16 +7,17 @@ use crate::{
         observations::{Host, Systemd},
     },
     ensure::systemd_plan::{ActiveState, Unit, UnitView},
+    settings::UnitManager,
 };
 
-/// Everything about the user manager and the unit.
+/// Everything about the manager and the unit.
 pub(super) fn examine(host: &Host, systemd: &Systemd) -> Vec<Finding> {
     let mut findings = vec![answers(systemd)];
     findings.extend(linger(systemd));
     match &systemd.unit {
         UnitView::Unclear(_) => findings.extend(agent::by_its_record(host)),
         UnitView::NotFound => findings.push(absent(host)),
-        UnitView::Known(unit) => findings.extend(known(host, unit)),
+        UnitView::Known(unit) => findings.extend(known(host, systemd.manager, unit)),
     }
     findings
 }
@@ -27,13 +28,22 @@ fn answers(systemd: &Systemd) -> Finding {
             Id::SystemctlSilent,
             format!("systemctl does not say how the unit is: {why}"),
         )
-        .because(
-            "The agent's unit cannot be looked at, and nobody can bring it back. \
-                    Without a session there may be no user manager: `systemctl --user status` \
-                    says so.",
-        ),
+        .because(match systemd.manager {
+            UnitManager::User => {
+                "The agent's unit cannot be looked at, and nobody can bring it back. Without a \
+                session there may be no user manager: `systemctl --user status` says so."
+            }
+            UnitManager::System => {
+                "The agent's unit cannot be looked at. Is service_manager right, and does systemd \
+                run this machine? `systemctl status` says so."
+            }
+        }),
         UnitView::NotFound | UnitView::Known(_) => {
-            Finding::ok(Id::ServiceManager, "the user manager answers")
+            let answers = match systemd.manager {
+                UnitManager::User => "the user manager answers",
+                UnitManager::System => "systemd answers",
+            };
+            Finding::ok(Id::ServiceManager, answers)
         }
     }
 }
@@ -64,16 +74,21 @@ fn absent(host: &Host) -> Finding {
     }
 }
 
-fn known(host: &Host, unit: &Unit) -> Vec<Finding> {
+fn known(host: &Host, manager: UnitManager, unit: &Unit) -> Vec<Finding> {
     let name = &host.names.label;
     let masked = unit.is_masked.then(|| {
         Finding::error(Id::UnitMasked, format!("{name} is masked"))
             .because(
-                "systemd does not start it, whoever asks. The mask stands where home-manager puts the \
+                "systemd does not start it, whoever asks. The mask stands where a switch puts the \
                 unit's file, so once it is lifted a switch writes that again.",
             )
             .mended_by([
-                format!("systemctl --user unmask -- {}", quoted(name)),
+                format!(
+                    "{}systemctl{} unmask -- {}",
+                    manager.rights(),
+                    manager.flag(),
+                    quoted(name)
+                ),
                 switch_again(host),
             ])
     });
@@ -94,15 +109,15 @@ fn known(host: &Host, unit: &Unit) -> Vec<Finding> {
         {
             None
         }
-        (ActiveState::Failed, _) => Some(failed(name)),
+        (ActiveState::Failed, _) => Some(failed(manager, name)),
         (ActiveState::Active | ActiveState::Inactive, _) => Some(not_running(name, "inactive")),
     };
     [masked, reload, state].into_iter().flatten().collect()
 }
 
-fn failed(name: &str) -> Finding {
+fn failed(manager: UnitManager, name: &str) -> Finding {
     Finding::error(Id::UnitFailed, format!("{name} has failed and systemd has given up on it"))
-        .because(format!("`journalctl --user -u {}` says why.", quoted(name)))
+        .because(format!("`journalctl{} -u {}` says why.", manager.flag(), quoted(name)))
         .mended_by([ENSURE.to_owned()])
 }
 

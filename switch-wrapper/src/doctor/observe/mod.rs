@@ -72,7 +72,9 @@ fn observe_host(settings: &Settings) -> Host {
         // Before the agent's record: an agent that was seen after its job cannot be one from before.
         service: match settings.service_manager {
             ServiceManager::Launchd => Service::Launchd(Box::new(launchd::observe(settings))),
-            ServiceManager::Systemd => Service::Systemd(systemd::observe(settings)),
+            ServiceManager::Systemd(manager) => {
+                Service::Systemd(systemd::observe(settings, manager))
+            }
             ServiceManager::None => Service::None,
         },
         agent: agent::observe(directory.as_ref().ok()),

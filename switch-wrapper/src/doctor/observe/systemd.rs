@@ -1,4 +1,4 @@
-//! systemd's user manager: the agent's unit, and whether the manager outlives a logout.
+//! systemd: the agent's unit, and whether the manager that has it outlives a logout.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use crate::{
         systemd_plan::{self, UnitView},
     },
     messages::with_causes,
-    settings::Settings,
+    settings::{Settings, UnitManager},
 };
 
 /// How long one call may take.
@@ -24,14 +24,18 @@ const CALL_LIMIT: Duration = Duration::from_secs(8);
 /// What is asked about the unit.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,NeedDaemonReload";
 
-/// Looks at the user manager.
-pub(super) fn observe(settings: &Settings) -> Systemd {
-    Systemd { unit: unit(settings), lingers: lingers(settings) }
+/// Looks at the manager.
+pub(super) fn observe(settings: &Settings, manager: UnitManager) -> Systemd {
+    let lingers = match manager {
+        UnitManager::User => lingers(settings),
+        UnitManager::System => Ok(true),
+    };
+    Systemd { manager, unit: unit(settings, manager), lingers }
 }
 
-fn unit(settings: &Settings) -> UnitView {
+fn unit(settings: &Settings, manager: UnitManager) -> UnitView {
     let words = ["show", PROPERTIES, "--", &settings.agent_label];
-    match external::run(&mut systemd::systemctl(settings, &words), CALL_LIMIT) {
+    match external::run(&mut systemd::looking(settings, manager, &words), CALL_LIMIT) {
         Ok(ended) if ended.exit_code == Some(0) => systemd_plan::read_show(&ended.stdout),
         Ok(ended) => UnitView::Unclear(ended.stderr.trim().to_owned()),
         Err(error) => UnitView::Unclear(with_causes(&error)),

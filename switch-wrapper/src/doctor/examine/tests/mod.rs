@@ -31,6 +31,7 @@ use crate::{
         launchctl::{Job, JobView},
         systemd_plan::{ActiveState, Unit, UnitView},
     },
+    settings::UnitManager,
 };
 
 const UID: u32 = 501;
@@ -93,7 +94,11 @@ fn mac() -> Host {
 fn linux() -> Host {
     let unit =
         Unit { is_masked: false, needs_reload: false, state: ActiveState::Active, pid: Some(PID) };
-    host(Service::Systemd(Systemd { unit: UnitView::Known(unit), lingers: Ok(true) }))
+    host(Service::Systemd(Systemd {
+        manager: UnitManager::User,
+        unit: UnitView::Known(unit),
+        lingers: Ok(true),
+    }))
 }
 
 fn host(service: Service) -> Host {

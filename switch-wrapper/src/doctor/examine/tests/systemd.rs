@@ -18,7 +18,7 @@ fn dark(change: impl FnOnce(&mut Unit)) -> Host {
 
 fn systemd(unit: UnitView, lingers: Result<bool, String>) -> Host {
     let mut host = linux();
-    host.service = Service::Systemd(Systemd { unit, lingers });
+    host.service = Service::Systemd(Systemd { manager: UnitManager::User, unit, lingers });
     host
 }
 
@@ -65,4 +65,24 @@ fn a_user_manager_that_is_no_help_or_ends_at_logout() {
     check("silent", silent, &[("systemctl-silent", Severity::Error)]);
     let none = systemd(UnitView::NotFound, Ok(true));
     check("no unit", none, &[("agent-not-installed", Severity::Error)]);
+}
+
+#[test]
+fn a_unit_of_the_whole_system_is_root_s_to_mend_and_needs_no_watchdog() {
+    let of_system = |unit: Unit| {
+        let mut host = linux();
+        let manager = UnitManager::System;
+        let unit = UnitView::Known(unit);
+        host.service = Service::Systemd(Systemd { manager, unit, lingers: Ok(true) });
+        host.watchdog.installation = Found::Absent;
+        host
+    };
+    let active =
+        Unit { is_masked: false, needs_reload: false, state: ActiveState::Active, pid: Some(PID) };
+    check("well", of_system(active.clone()), &[]);
+    let mut masked =
+        of_system(Unit { is_masked: true, state: ActiveState::Inactive, pid: None, ..active });
+    gone(&mut masked.agent);
+    let found = check("masked", masked, &[("unit-masked", Severity::Error), UNKNOWN]);
+    assert!(remedy(&found, "unit-masked")[0].starts_with("sudo systemctl unmask"));
 }
