@@ -93,13 +93,15 @@ fn look_at_unit(settings: &Settings, manager: UnitManager, unit: &str, steps: &S
 
 /// Ends the program: it is ours, so that needs no rights, and systemd starts it again.
 fn signal(program: Option<ProgramView>, step: &str, signal: Signal, steps: &mut Steps) -> Answer {
-    let said = match program.map(|program| program.record.process.signal(signal)) {
-        Some(Ok(true)) => return Answer::Done,
-        Some(Ok(false)) | None => "it was gone already".to_owned(),
-        Some(Err(error)) => with_causes(&error),
+    let Some(program) = program else { return Answer::Done };
+    let pid = program.pid();
+    let (said, answer) = match program.record.process.signal(signal) {
+        Ok(true) => (format!("pid {pid}"), Answer::Done),
+        Ok(false) => (format!("pid {pid} was gone already"), Answer::Done),
+        Err(error) => (with_causes(&error), Answer::Failed(with_causes(&error))),
     };
-    steps.note(step, said.clone());
-    Answer::Failed(said)
+    steps.note(step, said);
+    answer
 }
 
 fn call(

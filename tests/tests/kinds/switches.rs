@@ -1,189 +1,22 @@
-//! The other kinds of switch: `nixos-rebuild` and `darwin-rebuild`, which sudo runs, and a command of the config's.
-//!
-//! sudo stands between a user and root, so there has to be a user who is not: where the tests run as root, the scenes are
-//! given to another user. sudo itself has a stand-in, which runs what it is given as whoever called it.
-
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
+//! What each kind runs, as whom, and what the journal says of it.
 
 use std::{
     fs,
     io::{Read as _, Write as _},
-    os::unix::{
-        fs::{PermissionsExt as _, lchown},
-        process::CommandExt as _,
-    },
+    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Command, Output, Stdio},
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
-    journal::records::{Activation, FORMAT, Initiator, Outcome, Request, SwitchId, SwitchResult},
+    journal::records::{Activation, FORMAT, Initiator, Outcome, Request, SwitchId},
     switch_kind::SwitchKind,
 };
-use nixfleet_tests::stage::{
-    dashboard::Dashboard,
-    folder::{Config, Folder, HOST},
-    not_run, processes, wait,
-};
+use nixfleet_tests::stage::{dashboard::Dashboard, folder::HOST, processes, wait};
 use rustix::process::Signal;
 
-/// `nobody`, as almost everywhere. It needs no entry in the user database.
-const SOMEBODY: u32 = 65534;
-
-/// Does as sudo(8) does, up to the change of the user. `asks` is there: it wants a password.
-const SUDO: &str = r#"#!/bin/sh
-echo "sudo $*" >> FOLDER/calls
-never= list=
-[ "$1" = -n ] && { never=1; shift; }
-[ "$1" = -l ] && { list=1; shift; }
-[ "$1" = -- ] && shift
-if [ -e FOLDER/asks ]; then
-    [ -n "$never" ] && { echo "sudo: ein Passwort ist notwendig" >&2; exit 1; }
-    printf 'password: ' > /dev/tty
-    read -r _ < /dev/tty
-fi
-[ -n "$list" ] && exit 0
-exec "$@"
-"#;
-
-/// Sets a generation, runs the scenario, and activates the generation, as NixOS does.
-const REBUILD: &str = r#"#!/bin/bash
-echo "$*" >> FOLDER/calls
-generation=FOLDER/store/$$-system
-mkdir -p "$generation"
-ln -sfn "$generation" FOLDER/system
-. FOLDER/scenario.sh
-ln -sfn "$generation" FOLDER/current
-echo "activated $*"
-"#;
-
-/// A machine with nothing but the wrapper and what switches.
-struct Bench {
-    folder: Folder,
-    user: Option<u32>,
-}
-
-impl Bench {
-    /// With these lines in its config. `None`, and said, where there is nobody to run it.
-    fn new(config: &str) -> Option<Self> {
-        Self::at("http://127.0.0.1:9", config)
-    }
-
-    fn at(url: &str, config: &str) -> Option<Self> {
-        let folder = Folder::new().unwrap();
-        let user = rustix::process::geteuid().is_root().then_some(SOMEBODY);
-        let bench = Self { folder, user };
-        for name in ["nixfleet-switch", "nixfleet-agent"] {
-            bench.own_copy(&bench.folder.path("bin").join(name));
-        }
-        let root = bench.folder.root().display().to_string();
-        for (name, text) in
-            [("sudo", SUDO), ("nixos-rebuild", REBUILD), ("darwin-rebuild", REBUILD)]
-        {
-            bench.program(name, &text.replace("FOLDER", &root));
-        }
-        bench.folder.write("scenario.sh", "").unwrap();
-        let path = bench.folder.write_config(&Config {
-            url: url.to_owned(),
-            service_manager: "none",
-            label: "com.example.none".to_owned(),
-            interval: 1,
-        });
-        let links = "profile = \"FOLDER/system\"\ncurrent_generation = \"FOLDER/current\"\n";
-        let sudo = "sudo = \"FOLDER/bin/sudo\"\n";
-        let text = fs::read_to_string(path.unwrap()).unwrap() + sudo + links + config;
-        bench.folder.write("config.toml", &text.replace("FOLDER", &root)).unwrap();
-        bench.give_away();
-        let version = bench.command("nixfleet-switch").arg("--version").output();
-        if !version.is_ok_and(|output| output.status.success()) {
-            not_run("root cannot give the folder for temporary files to another user here");
-            return None;
-        }
-        Some(bench)
-    }
-
-    /// The other user may not be able to read the folder in which it was built.
-    fn own_copy(&self, link: &Path) {
-        if self.user.is_some() {
-            let program = link.canonicalize().unwrap();
-            fs::remove_file(link).unwrap();
-            fs::copy(program, link).unwrap();
-        }
-    }
-
-    fn program(&self, name: &str, text: &str) {
-        let path = self.folder.write(&format!("bin/{name}"), text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn give_away(&self) {
-        fn give(path: &Path, user: u32) {
-            lchown(path, Some(user), Some(user)).unwrap();
-            if fs::symlink_metadata(path).unwrap().is_dir() {
-                for entry in fs::read_dir(path).unwrap() {
-                    give(&entry.unwrap().path(), user);
-                }
-            }
-        }
-        if let Some(user) = self.user {
-            give(self.folder.root(), user);
-        }
-    }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = self.folder.user_command(name);
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
-        command
-    }
-
-    fn switch(&self, arguments: &[&str]) -> Output {
-        self.command("nixfleet-switch").args(arguments).output().unwrap()
-    }
-
-    fn scenario(&self, text: &str) {
-        self.folder.write("scenario.sh", text).unwrap();
-        self.give_away();
-    }
-
-    /// What was called, without the folder's name, and the list wiped.
-    fn calls(&self) -> Vec<String> {
-        let path = self.folder.path("calls");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let _ = fs::remove_file(path);
-        let root = self.folder.root().display().to_string();
-        text.lines().map(|line| line.replace(&root, "FOLDER")).collect()
-    }
-
-    fn result(&self) -> SwitchResult {
-        let id = self.folder.newest_switch().unwrap().unwrap();
-        self.folder.journal().unwrap().entry(id).result.present().unwrap()
-    }
-
-    fn wait_for_call(&self, call: &str) {
-        wait::until_true(&format!("{call} is called"), wait::PATIENCE, || {
-            let text = fs::read_to_string(self.folder.path("calls")).unwrap_or_default();
-            Ok(text.lines().any(|line| line.starts_with(call)))
-        })
-        .unwrap();
-    }
-
-    fn store_path(&self, link: &str) -> Option<String> {
-        let target = self.folder.path(link).canonicalize().ok()?;
-        Some(target.to_string_lossy().into_owned())
-    }
-
-    fn end(self) {
-        processes::none_left(self.folder.root(), Duration::from_secs(15)).unwrap();
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::bench::{Bench, text};
 
 #[test]
 fn a_system_is_switched_by_sudo_with_what_the_config_says() {
@@ -247,12 +80,14 @@ fn a_sudo_that_wants_a_password_is_said_with_the_rule() {
     let result = bench.result();
     assert_eq!(result.outcome, Outcome::Failed);
     assert!(result.note.unwrap().contains(&rule));
-    assert_eq!(bench.calls()[1], "sudo -n -l -- FOLDER/bin/nixos-rebuild switch");
     // A switch that fails by itself is not sudo's fault.
     fs::remove_file(bench.folder.path("asks")).unwrap();
     bench.scenario("exit 1");
+    bench.calls();
     assert_eq!(bench.switch(&[]).status.code(), Some(1));
     assert_eq!(bench.result().note, None);
+    let asked = bench.calls();
+    assert_eq!(asked.last().unwrap(), "sudo -n -l -- FOLDER/bin/nixos-rebuild switch");
     bench.end();
 }
 
