@@ -29,14 +29,15 @@ pub(crate) enum Task {
 
 const EXAMPLES: &str = "\
 Examples:
-  nixfleet-switch                           switch, as `home-manager switch` would
+  nixfleet-switch                           switch, with what the config file says
   nixfleet-switch --flake .#me@laptop       with home-manager's own arguments
   nixfleet-switch --wait=10min --flake .    wait for a switch that is running
   nixfleet-switch --timeout=30min           end home-manager after half an hour
   nixfleet-switch history                   what was switched, and how it ended
   nixfleet-switch logs                      the output of the last switch
 
-Everything that is not listed above is passed to `home-manager switch` as it is; what follows `--` always is.";
+Everything that is not listed above is passed to `home-manager switch`, or to what `switch_kind` in the config
+file puts in its place, as it is; what follows `--` always is.";
 
 const DOCTOR_HELP: &str = "\
 It looks at the service manager, the agent and its definition, the watchdog, the journal, \

@@ -28,6 +28,9 @@ use crate::messages::warn;
 /// How long what is left of a stopped switch has before it is killed, once home-manager itself has ended.
 const REMAINS_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long what is root's is waited for then: sudo is gone, and with it the way to end it.
+const ROOT_REMAINS_LIMIT: Duration = Duration::from_mins(10);
+
 /// Time between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -171,7 +174,7 @@ fn perform(action: Action, identity: &ProcessIdentity, reach: Reach) {
         (Action::Kill, Reach::ThroughSudo) => {
             let pid = identity.pid;
             warn(&format!(
-                "it has not ended and is root's; if it does not end now, `sudo kill -KILL -- -{pid}` ends it"
+                "not all of it has ended, and it is root's: it is waited for; `sudo kill -KILL -- -{pid}` ends it"
             ));
             Signal::QUIT
         }
@@ -197,13 +200,26 @@ fn end_remains(
         // It was told already.
         (Ending::Exited(_) | Ending::Signalled(_), Some(_)) => {}
     }
-    let deadline = Instant::now() + REMAINS_LIMIT;
-    while process::group_runs(identity).unwrap_or(false) {
-        if Instant::now() >= deadline {
-            perform(Action::Kill, identity, reach);
-            return;
+    let is_gone_within = |limit| {
+        let deadline = Instant::now() + limit;
+        while process::group_runs(identity).unwrap_or(false) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(LOOK_EVERY);
         }
-        thread::sleep(LOOK_EVERY);
+        true
+    };
+    if is_gone_within(REMAINS_LIMIT) {
+        return;
+    }
+    perform(Action::Kill, identity, reach);
+    match reach {
+        Reach::Direct => {}
+        // Nothing but waiting is left: no other switch may run beside it.
+        Reach::ThroughSudo => {
+            is_gone_within(ROOT_REMAINS_LIMIT);
+        }
     }
 }
 

@@ -146,6 +146,14 @@ fn a_switch_under_sudo_is_ended_by_what_sudo_passes_on() {
     let result = bench.result();
     assert_eq!((result.outcome, result.signal), (Outcome::TimedOut, Some(3)));
     assert!(text(&output.stderr).contains("`sudo kill -KILL -- -"), "{output:?}");
+    // What it has left behind cannot be ended, for it is root's; no other switch may run beside it.
+    let rest = bench.folder.path("rest");
+    bench.scenario(&format!(
+        "(trap '' TERM QUIT; sleep 4; echo done > {}) & sleep 60",
+        rest.display()
+    ));
+    assert_eq!(bench.switch(&["--timeout=1s"]).status.code(), Some(124));
+    assert!(rest.exists());
     bench.end();
 }
 
