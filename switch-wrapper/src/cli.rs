@@ -92,9 +92,9 @@ pub(crate) enum Verb {
     /// Bring the watchdog's job to where it should be
     EnsureWatchdog(Ensure),
     /// Put this program at its stable path, and a watchdog beside the agent; again: bring both up to date
-    Install(Output),
+    Install(Install),
     /// Take watchdog and wrapper away; the journal stays
-    Uninstall(Output),
+    Uninstall(Uninstall),
     /// Watch over the agent until ended; `install` makes a job of this
     Watchdog,
     /// Find what keeps this host from being well, and say what mends it
@@ -145,6 +145,29 @@ pub(crate) struct Output {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `install`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Install {
+    /// This program alone; a watchdog that is there goes away
+    #[arg(long)]
+    pub(crate) no_watchdog: bool,
+    /// As a step of home-manager's activation: leave the agent's job to it, and what is installed already as it is
+    #[arg(long)]
+    pub(crate) in_activation: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `uninstall`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Uninstall {
+    /// As a step of home-manager's activation: the switch that runs is the one that asks
+    #[arg(long)]
+    pub(crate) in_activation: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// `history`.

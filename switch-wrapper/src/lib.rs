@@ -179,15 +179,15 @@ fn perform(task: Task) -> Result<u8, Failure> {
             report::logs(&Settings::load()?, logs.id.as_deref(), logs.output.json)
         }
         Task::Own(Verb::EnsureAgent(wish)) => ensure(JobKind::Agent, &wish),
-        Task::Own(Verb::Install(output)) => {
-            let done = install::install(&Settings::load()?)?;
-            report::installation(&done, output.json)?;
-            Ok(done.exit_code())
+        Task::Own(Verb::Install(wish)) => {
+            let how =
+                install::How { watches: !wish.no_watchdog, in_activation: wish.in_activation };
+            let done = install::install(&Settings::load()?, how)?;
+            report_installation(&done, wish.output, wish.in_activation)
         }
-        Task::Own(Verb::Uninstall(output)) => {
-            let done = install::uninstall(&Settings::load()?)?;
-            report::installation(&done, output.json)?;
-            Ok(done.exit_code())
+        Task::Own(Verb::Uninstall(wish)) => {
+            let done = install::uninstall(&Settings::load()?, wish.in_activation)?;
+            report_installation(&done, wish.output, wish.in_activation)
         }
         Task::Own(Verb::Watchdog) => watchdog::become_small(),
         Task::Own(Verb::EnsureWatchdog(wish)) => ensure(JobKind::Watchdog, &wish),
@@ -201,6 +201,18 @@ fn perform(task: Task) -> Result<u8, Failure> {
             Ok(selftest::be_home_manager(&arguments))
         }
     }
+}
+
+/// Among the many lines of an activation, only what has changed is worth one.
+fn report_installation(
+    done: &install::Done,
+    output: cli::Output,
+    in_activation: bool,
+) -> Result<u8, Failure> {
+    if output.json || !in_activation || done.is_news() {
+        report::installation(done, output.json)?;
+    }
+    Ok(done.exit_code())
 }
 
 fn run_for_agent(run: &cli::Run) -> Result<u8, Failure> {

@@ -153,6 +153,71 @@ fn installing_again_changes_nothing_and_uninstalling_leaves_the_journal() {
 }
 
 #[test]
+fn an_activation_installs_without_touching_the_agent_and_once() {
+    let (scene, agent) = Scene::ready();
+    let watchdog = scene.watchdog().unwrap();
+    let again = scene.switch(&["install", "--in-activation"]);
+    assert!(again.status.success() && text(&again).is_empty(), "{}", text(&again));
+    let told = scene.switch(&["install", "--in-activation", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert!(told.get("watchdog").is_none() && told.get("agent").is_none(), "{told}");
+
+    // Another version: the watchdog is looked after, the agent is not.
+    let newer = scene.newer(0);
+    let updated = scene.by(&newer, "install").args(["--in-activation", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&updated.stdout).unwrap();
+    assert_eq!(told["changes"][0]["changed"], true, "{told}");
+    assert!(told.get("watchdog").is_some() && told.get("agent").is_none(), "{told}");
+    wait::until("the watchdog is the new one", wait::PATIENCE, || {
+        Ok(scene.watchdog().filter(|record| record.exe != watchdog.exe))
+    })
+    .unwrap();
+    assert_eq!(scene.mac.wait_for_agent().unwrap().process, agent.process);
+}
+
+#[test]
+fn a_wrapper_without_a_watchdog() {
+    let (scene, _agent) = Scene::ready();
+    assert!(scene.is_loaded(WATCHDOG));
+    let alone = scene.switch(&["install", "--no-watchdog"]);
+    assert!(alone.status.success(), "{}", text(&alone));
+    assert!(!scene.is_loaded(WATCHDOG) && scene.is_loaded(LABEL));
+    assert!(scene.stable_wrapper().exists());
+    assert!(!scene.mac.folder.state_dir().join("installation.json").exists());
+    let again = scene.switch(&["install", "--no-watchdog", "--in-activation"]);
+    assert!(again.status.success() && text(&again).is_empty(), "{}", text(&again));
+
+    let back = scene.switch(&["install"]);
+    assert!(back.status.success() && scene.is_loaded(WATCHDOG), "{}", text(&back));
+}
+
+/// home-manager is at work under the wrapper that its activation takes away.
+#[test]
+fn an_activation_uninstalls_under_its_own_switch() {
+    let (scene, _agent) = Scene::ready();
+    let stable = scene.stable_wrapper();
+    scene.mac.folder.scenario("BUILD_SECONDS=3").unwrap();
+    let mut switch = scene.mac.folder.user_command("nixfleet-switch");
+    let mut running = switch.arg0(&stable).stdout(Stdio::null()).spawn().unwrap();
+    wait::until_true("home-manager runs", wait::PATIENCE, || {
+        Ok(scene.mac.folder.home_manager_runs() == 1)
+    })
+    .unwrap();
+    assert_eq!(scene.switch(&["uninstall"]).status.code(), Some(75));
+    assert!(stable.exists() && scene.is_loaded(WATCHDOG));
+    let removed = scene.switch(&["uninstall", "--in-activation"]);
+    assert!(removed.status.success(), "{}", text(&removed));
+    assert!(!stable.exists() && !scene.is_loaded(WATCHDOG));
+
+    assert!(running.wait().unwrap().success());
+    let state = scene.mac.folder.state_dir();
+    let journal = scene.mac.folder.journal().unwrap();
+    let id = scene.mac.folder.newest_switch().unwrap().unwrap();
+    assert!(journal.entry(id).result.present().is_some());
+    assert!(!state.join("installation.json").exists());
+}
+
+#[test]
 fn an_installation_that_cannot_be_finished_is_not_begun() {
     let folder = tempfile::tempdir().unwrap();
     let dashboard = Dashboard::start(folder.path()).unwrap();

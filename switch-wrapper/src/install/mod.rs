@@ -3,6 +3,9 @@
 //! Everything is looked at before anything is changed, each step may run twice, and one that was cut short is finished by
 //! the next run.
 //!
+//! Both may be a step of home-manager's activation. Then home-manager itself is at work on the agent's job, so that is left
+//! to it and to who looks after it later: the wrapper around the activation, the agent, the watchdog.
+//!
 //! - [`preflight`]: whether it can be done.
 //! - [`program`]: the wrapper at its stable path.
 //! - [`definition`]: the watchdog's job.
@@ -107,7 +110,22 @@ pub(crate) struct Change {
     pub(crate) changed: bool,
 }
 
+/// How to install.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// With a watchdog.
+    pub(crate) watches: bool,
+    /// As a step of home-manager's activation.
+    pub(crate) in_activation: bool,
+}
+
 impl Done {
+    /// Whether anything was changed, or a job looked after.
+    pub(crate) fn is_news(&self) -> bool {
+        let is_changed = self.changes.iter().any(|change| change.changed);
+        is_changed || self.watchdog.is_some() || self.agent.is_some()
+    }
+
     /// The exit code: the watchdog runs, or will at the next login.
     pub(crate) fn exit_code(&self) -> u8 {
         match self.watchdog.as_ref().map(|reload| reload.verdict) {
@@ -125,52 +143,87 @@ impl Done {
 }
 
 /// Installs wrapper and watchdog, or brings them up to date.
-pub(crate) fn install(settings: &Settings) -> Result<Done, Failure> {
+pub(crate) fn install(settings: &Settings, how: How) -> Result<Done, Failure> {
+    if !how.watches {
+        return install_wrapper(settings);
+    }
     let place = definition::place(settings).map_err(InstallError::from)?;
     preflight::check(settings, &place).map_err(InstallError::from)?;
     let directory = StateDir::prepare(&settings.state_dir)?;
-    let exe = installed::invocation().map_err(InstallError::Own)?.exe;
-
-    let wrapper = installed::stable_wrapper(&settings.home);
-    let (leads_to, program_changed) =
-        program::put_in_place(&settings.home, &exe).map_err(InstallError::from)?;
-    let text = definition::text(settings, &wrapper).map_err(InstallError::from)?;
-    let definition_changed = put_definition(settings, &place, &text)?;
-    let changes = vec![
-        Change { what: "wrapper", path: wrapper.clone(), changed: program_changed },
-        Change { what: "watchdog", path: place.clone(), changed: definition_changed },
-    ];
-    record(&directory, settings, wrapper, leads_to, place)?;
+    let (wrapper, leads_to) = put_wrapper(settings)?;
+    let text = definition::text(settings, &wrapper.path).map_err(InstallError::from)?;
+    let known = read::read::<Installation>(&directory.installation()).present();
+    let new = installation(settings, known.as_ref(), wrapper.path.clone(), leads_to, place.clone());
+    let is_complete = !wrapper.changed
+        && known.as_ref() == Some(&new)
+        && fs::read(&place).is_ok_and(|present| present == text);
+    if how.in_activation && is_complete {
+        // The record is written last, so nothing is missing; and whether the watchdog runs is the agent's concern.
+        let watchdog = Change { what: "watchdog", path: place, changed: false };
+        return Ok(Done { changes: vec![wrapper, watchdog], watchdog: None, agent: None });
+    }
+    let is_new = put_definition(settings, &place, &text)?;
+    let changes = vec![wrapper, Change { what: "watchdog", path: place, changed: is_new }];
+    record(&directory, known.as_ref(), new)?;
     let watchdog = ensure::run(settings, &Wish::of(JobKind::Watchdog));
     // What works now is what there is to go back to when the next one does not.
-    let agent = ensure::run(settings, &Wish::of(JobKind::Agent));
-    Ok(Done { changes, watchdog: Some(watchdog), agent: Some(agent) })
+    let agent = (!how.in_activation).then(|| ensure::run(settings, &Wish::of(JobKind::Agent)));
+    Ok(Done { changes, watchdog: Some(watchdog), agent })
 }
 
-/// Writes down what is installed. From now on the agent sees to it that the watchdog runs.
-fn record(
-    directory: &StateDir,
+/// Installs the wrapper alone. A watchdog that is there goes away.
+fn install_wrapper(settings: &Settings) -> Result<Done, Failure> {
+    let directory = StateDir::prepare(&settings.state_dir)?;
+    let (wrapper, _leads_to) = put_wrapper(settings)?;
+    let mut changes = vec![wrapper];
+    if settings.service_manager != ServiceManager::None {
+        let place = definition::place(settings).map_err(InstallError::from)?;
+        if place.exists() || directory.installation().exists() {
+            preflight::check(settings, &place).map_err(InstallError::from)?;
+            changes.extend(remove_watchdog(settings, &directory, place)?);
+        }
+    }
+    Ok(Done { changes, watchdog: None, agent: None })
+}
+
+/// The wrapper at its stable path, and what that leads to now.
+fn put_wrapper(settings: &Settings) -> Result<(Change, PathBuf), InstallError> {
+    let exe = installed::invocation().map_err(InstallError::Own)?.exe;
+    let path = installed::stable_wrapper(&settings.home);
+    let (leads_to, changed) = program::put_in_place(&settings.home, &exe)?;
+    Ok((Change { what: "wrapper", path, changed }, leads_to))
+}
+
+/// The record of what is installed; the same as the one that is known if only the time would differ.
+fn installation(
     settings: &Settings,
+    known: Option<&Installation>,
     wrapper: PathBuf,
     leads_to: PathBuf,
     watchdog_definition: PathBuf,
-) -> Result<(), InstallError> {
-    let path = directory.installation();
-    let known = read::read::<Installation>(&path).present();
-    let installation = Installation {
+) -> Installation {
+    Installation {
         format: FORMAT,
-        installed_at: known.as_ref().map_or_else(Timestamp::now, |known| known.installed_at),
+        installed_at: known.map_or_else(Timestamp::now, |known| known.installed_at),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wrapper,
         leads_to,
         watchdog_label: settings.watchdog_label.clone(),
         watchdog_definition,
-    };
-    if known.as_ref() == Some(&installation) {
+    }
+}
+
+/// Writes down what is installed. From now on the agent sees to it that the watchdog runs.
+fn record(
+    directory: &StateDir,
+    known: Option<&Installation>,
+    new: Installation,
+) -> Result<(), InstallError> {
+    if known == Some(&new) {
         return Ok(());
     }
-    let installation = Installation { installed_at: Timestamp::now(), ..installation };
-    Ok(atomic::replace(&path, &installation)?)
+    let new = Installation { installed_at: Timestamp::now(), ..new };
+    Ok(atomic::replace(&directory.installation(), &new)?)
 }
 
 /// Writes the definition if it is not there yet; a job that has the same already is not touched.
@@ -202,26 +255,47 @@ fn enable(settings: &Settings) -> Result<(), InstallError> {
 }
 
 /// Takes watchdog and wrapper away. The journal stays.
-pub(crate) fn uninstall(settings: &Settings) -> Result<Done, Failure> {
+///
+/// A switch that runs needs the wrapper, unless it is the one whose activation asks: then the wrapper is there already and
+/// looks for its own file no more.
+pub(crate) fn uninstall(settings: &Settings, in_activation: bool) -> Result<Done, Failure> {
     let place = definition::place(settings).map_err(InstallError::from)?;
     preflight::check(settings, &place).map_err(InstallError::from)?;
     let directory = StateDir::prepare(&settings.state_dir)?;
-    if matches!(lock::look(&directory.switch_lock())?, LockState::Held(_)) {
+    let is_running = || lock::look(&directory.switch_lock());
+    if !in_activation && matches!(is_running()?, LockState::Held(_)) {
         return Err(InstallError::SwitchRuns.into());
     }
-    // First: the agent brings back a watchdog that is installed.
-    let installation = remove_file("installation", directory.installation())?;
-    let (was_loaded, definition) = take_out(settings, &place)?;
-    let mut changes = vec![
-        installation,
-        Change { what: "watchdog's job", path: place, changed: was_loaded },
-        definition,
-        remove_file("record of the watchdog", directory.watchdog_record())?,
-    ];
+    let mut changes = remove_watchdog(settings, &directory, place)?;
+    // There is nobody left to go back to it, and its root would keep it in the store for ever.
+    for (what, path) in [
+        ("root of the last agent", directory.last_good_root()),
+        ("record of the last agent", directory.last_good_agent()),
+        ("its definition", directory.last_good_definition()),
+    ] {
+        changes.push(remove_file(what, path)?);
+    }
     let wrapper = installed::stable_wrapper(&settings.home);
     let was_there = program::remove(&settings.home).map_err(InstallError::from)?;
     changes.push(Change { what: "wrapper", path: wrapper, changed: was_there });
     Ok(Done { changes, watchdog: None, agent: None })
+}
+
+/// Takes the watchdog away, and what says that there is one.
+fn remove_watchdog(
+    settings: &Settings,
+    directory: &StateDir,
+    place: PathBuf,
+) -> Result<Vec<Change>, InstallError> {
+    // First: the agent brings back a watchdog that is installed.
+    let installation = remove_file("installation", directory.installation())?;
+    let (was_loaded, definition) = take_out(settings, &place)?;
+    Ok(vec![
+        installation,
+        Change { what: "watchdog's job", path: place, changed: was_loaded },
+        definition,
+        remove_file("record of the watchdog", directory.watchdog_record())?,
+    ])
 }
 
 /// The job, and its definition with it. Whether it was loaded, and what became of the definition.
