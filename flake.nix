@@ -1,0 +1,43 @@
+{
+  description = "NixFleet: an agent that home-manager switch cannot lose, its switch wrapper and its dashboard";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixpkgs-unstable";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      forEachSystem = nixpkgs.lib.genAttrs [
+        "aarch64-darwin"
+        "aarch64-linux"
+        "x86_64-darwin"
+        "x86_64-linux"
+      ];
+      project = forEachSystem (system: import ./nix { pkgs = nixpkgs.legacyPackages.${system}; });
+      each = select: forEachSystem (system: select project.${system});
+
+      # With the packages of this flake: a release that home-manager still supports may have a Rust that is too old.
+      homeManagerModule =
+        { lib, pkgs, ... }:
+        let
+          packages = self.packages.${pkgs.stdenv.hostPlatform.system};
+        in
+        {
+          imports = [ ./nix/modules/home-manager.nix ];
+          services.nixfleet-agent = {
+            package = lib.mkDefault packages.nixfleet-agent;
+            switch.package = lib.mkDefault packages.nixfleet-switch;
+          };
+        };
+    in
+    {
+      packages = each (project: project.packages // { default = project.packages.nixfleet-agent; });
+      overlays.default = final: _previous: final.callPackage ./nix/package.nix { };
+      homeManagerModules.nixfleet-agent = homeManagerModule;
+      homeManagerModules.default = homeManagerModule;
+      devShells = each (project: {
+        default = project.devShell;
+      });
+      formatter = each (project: project.formatter);
+      checks = each (project: project.checks);
+    };
+}

@@ -1,0 +1,44 @@
+# Everything that there is for Nix, without flakes.
+{ pkgs }:
+
+let
+  packages = pkgs.callPackage ./package.nix { };
+in
+{
+  inherit packages;
+
+  overlay = final: _previous: final.callPackage ./package.nix { };
+
+  homeManagerModules.nixfleet-agent = ./modules/home-manager.nix;
+  homeManagerModules.default = ./modules/home-manager.nix;
+
+  devShell = pkgs.mkShell {
+    packages = [
+      pkgs.cargo
+      pkgs.clippy
+      pkgs.deadnix
+      pkgs.nixfmt
+      pkgs.rustc
+      pkgs.rustfmt
+    ];
+  };
+
+  # Formats a whole tree: `nix fmt` names no files.
+  formatter = pkgs.nixfmt-tree;
+
+  checks = packages // {
+    nix =
+      pkgs.runCommand "nixfleet-nix-style"
+        {
+          nativeBuildInputs = [
+            pkgs.deadnix
+            pkgs.nixfmt
+          ];
+        }
+        ''
+          find ${./.} -name '*.nix' -exec nixfmt --check {} +
+          deadnix --fail ${./.}
+          touch $out
+        '';
+  };
+}

@@ -1,0 +1,225 @@
+# The options of services.nixfleet-agent that mean the same whatever runs the agent. Each module imports this and adds its
+# own; what the options come to is in settings.nix.
+#
+# Names and types are those of the modules that NixFleet had before, wherever they mean the same.
+{ lib, pkgs, ... }:
+
+let
+  inherit (lib) literalExpression mkOption types;
+
+  packages = pkgs.callPackage ../package.nix { };
+
+  # Nobody needs it any more, and a configuration that sets it is still good.
+  forgotten = mkOption {
+    type = types.nullOr types.str;
+    default = null;
+    visible = false;
+    description = "Without effect: the agent finds this out itself.";
+  };
+in
+{
+  options.services.nixfleet-agent = {
+    enable = lib.mkEnableOption "the NixFleet agent, its switch wrapper and its watchdog";
+
+    package = mkOption {
+      type = types.package;
+      default = packages.nixfleet-agent;
+      defaultText = literalExpression "nixfleet-agent, of the flake or of its sources";
+      description = "The package with `bin/nixfleet-agent`.";
+    };
+
+    url = mkOption {
+      type = types.str;
+      default = "";
+      example = "https://fleet.example.org";
+      description = ''
+        The dashboard: a NixFleet v1 dashboard or `nixfleet-dashboard`. An address that begins with `http://` is
+        taken only with `settings.allow_insecure_http = true`.
+      '';
+    };
+
+    tokenFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      apply = path: if path == null then null else toString path;
+      example = "/Users/me/.config/nixfleet/token";
+      description = ''
+        The file with the dashboard's token: an absolute path outside the Nix store, which everybody can read. Only
+        the user who runs the agent may be able to read it (`chmod 600`). The line may begin with `NIXFLEET_TOKEN=`.
+      '';
+    };
+
+    hostname = mkOption {
+      type = types.strMatching "([a-zA-Z][a-zA-Z0-9-]{0,62})?";
+      default = "";
+      example = "imac0";
+      description = ''
+        The host's name at the dashboard. Empty: the system's own, up to the first dot, which on macOS may change
+        with the network.
+      '';
+    };
+
+    interval = mkOption {
+      type = types.ints.between 1 3600;
+      default = 30;
+      example = 60;
+      description = "Seconds between two heartbeats.";
+    };
+
+    repoUrl = mkOption {
+      type = types.str;
+      default = "";
+      example = "git@github.com:me/nixcfg.git";
+      description = ''
+        The git repository with the configuration. The agent keeps a checkout of its own of it, which is the flake to
+        switch to unless `switch.flake` names another. Without a password: this ends up in the Nix store.
+      '';
+    };
+
+    branch = mkOption {
+      type = types.str;
+      default = "main";
+      example = "production";
+      description = "The branch of `repoUrl`.";
+    };
+
+    sshKeyFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      apply = path: if path == null then null else toString path;
+      example = "/Users/me/.ssh/nixfleet-deploy-key";
+      description = "The private key for `repoUrl`: an absolute path outside the Nix store.";
+    };
+
+    configRepo = mkOption {
+      type = types.str;
+      default = "";
+      example = "/Users/me/nixcfg";
+      description = ''
+        A checkout that is yours and that the agent uses as it is. `repoUrl` is better: then nobody works on what is
+        switched to.
+      '';
+    };
+
+    location = mkOption {
+      type = types.enum [
+        "home"
+        "work"
+        "cloud"
+        "office"
+        "mobile"
+        "other"
+      ];
+      default = "home";
+      example = "work";
+      description = "Where the host is, as the dashboard shows it.";
+    };
+
+    deviceType = mkOption {
+      type = types.enum [
+        "server"
+        "desktop"
+        "laptop"
+        "gaming"
+      ];
+      default = "desktop";
+      example = "laptop";
+      description = "What the host is, as the dashboard shows it.";
+    };
+
+    themeColor = mkOption {
+      type = types.strMatching "(#[0-9a-fA-F]{6})?";
+      default = "";
+      example = "#f7768e";
+      description = "The host's colour in the dashboard. Empty: the dashboard's own.";
+    };
+
+    logLevel = mkOption {
+      type = types.enum [
+        "trace"
+        "debug"
+        "info"
+        "warn"
+        "error"
+      ];
+      default = "info";
+      example = "debug";
+      description = "How much the agent logs.";
+    };
+
+    settings = mkOption {
+      inherit (pkgs.formats.toml { }) type;
+      default = { };
+      example = literalExpression ''
+        {
+          criticality = "high";
+          ca_file = "/etc/ssl/fleet.pem";
+          environment.NIX_CONFIG = "max-jobs = 2";
+        }
+      '';
+      description = ''
+        More of the config file `nixfleet/config.toml`, and more than the options beside this: what is here wins. All
+        keys are described in `protocol/src/config_file.rs`.
+      '';
+    };
+
+    switch = {
+      package = mkOption {
+        type = types.package;
+        default = packages.nixfleet-switch;
+        defaultText = literalExpression "nixfleet-switch, of the flake or of its sources";
+        description = "The package with `bin/nixfleet-switch` and `bin/nixfleet-watchdog`.";
+      };
+
+      flake = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "github:me/nixcfg";
+        description = ''
+          The flake to switch to, an absolute path or a flake reference, without what follows `#`. Default: the
+          checkout of `repoUrl`, else what the switch finds by itself.
+        '';
+      };
+
+      attribute = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "me@laptop";
+        description = ''
+          What follows `#` in the flake's name. Default: nothing with `switch.flake`, and with `repoUrl` or
+          `configRepo` the `hostname`, where it is set.
+        '';
+      };
+
+      arguments = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [
+          "-b"
+          "backup"
+        ];
+        description = "What else the command of a switch gets when the dashboard asks for one.";
+      };
+
+      timeout = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "90min";
+        description = "After what time a switch is ended, such as `45min` or `2h`. Default: one hour.";
+      };
+    };
+
+    watchdog.enable = mkOption {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = ''
+        Whether a job of its own brings the agent back when nobody else does: after a plain `home-manager switch`, a
+        crash, a power cut.
+      '';
+    };
+
+    version = forgotten;
+    nixpkgsVersion = forgotten;
+  };
+}
