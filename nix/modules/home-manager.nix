@@ -64,11 +64,7 @@ let
   // lib.optionalAttrs movedState { EnvironmentVariables.XDG_STATE_HOME = config.xdg.stateHome; };
 
   # systemd.syntax(7): `%` begins a specifier, `$` a variable.
-  unitWord =
-    word:
-    "\"${
-      lib.replaceStrings [ "\\" "\"" "%" "$" ] [ "\\\\" "\\\"" "%%" "$$" ] word
-    }\"";
+  unitWord = word: "\"${lib.replaceStrings [ "\\" "\"" "%" "$" ] [ "\\\\" "\\\"" "%%" "$$" ] word}\"";
 
   # What the agent starts has to find nix, git, ssh and systemctl. The user manager's own PATH depends on how the user has
   # logged in.
@@ -138,24 +134,24 @@ let
       || echo ${lib.escapeShellArg "nixfleet: ${complaint}"} >&2
   '';
 
-  install = ''
-    ${lib.optionalString isDarwin ''
-      if [[ ! -d ${lib.escapeShellArg "${home}/Library/Logs"} ]]; then
-        run mkdir -p ${lib.escapeShellArg "${home}/Library/Logs"} || true
-      fi
-    ''}
-    ${step
-      "${cfg.switch.package}/bin/nixfleet-switch install --in-activation${
-        lib.optionalString (!cfg.watchdog.enable) " --no-watchdog"
-      }"
-      "the switch wrapper is not installed or not up to date; the activation goes on. To see why: nixfleet-switch doctor"
-    }
-  '';
+  logFolder = lib.escapeShellArg "${home}/Library/Logs";
+
+  install =
+    lib.optionalString isDarwin ''
+      [[ -d ${logFolder} ]] || run mkdir -p ${logFolder} || true
+    ''
+    +
+      step
+        (
+          "${cfg.switch.package}/bin/nixfleet-switch install --in-activation"
+          + lib.optionalString (!cfg.watchdog.enable) " --no-watchdog"
+        )
+        "the switch wrapper is not installed or not up to date, and the activation goes on. To see why: nixfleet-switch doctor";
 
   # The program that is installed takes itself away, so that who has not enabled this does not build it.
   uninstall = ''
     if [[ -x ${lib.escapeShellArg stableWrapper} ]]; then
-      ${step "${lib.escapeShellArg stableWrapper} uninstall --in-activation" "the switch wrapper and its watchdog are still installed; the activation goes on. To take them away: ${stableWrapper} uninstall"}
+      ${step "${lib.escapeShellArg stableWrapper} uninstall --in-activation" "the switch wrapper and its watchdog are still installed, and the activation goes on. To take them away: ${stableWrapper} uninstall"}
     fi
   '';
 in
@@ -222,19 +218,27 @@ in
       # After the link to the agent and the config are in place, and before anything happens to the agent's job: launchd
       # puts a job aside whose program is not there, and when loading the job fails, home-manager may end here, and the
       # watchdog has to be there by then.
-      home.activation.nixfleetAgent = lib.hm.dag.entryBetween [
-        "reloadSystemd"
-        "setupLaunchAgents"
-      ] [ "linkGeneration" ] install;
+      home.activation.nixfleetAgent =
+        lib.hm.dag.entryBetween
+          [
+            "reloadSystemd"
+            "setupLaunchAgents"
+          ]
+          [ "linkGeneration" ]
+          install;
     })
 
     (lib.mkIf (!cfg.enable) {
       # Before the agent's job goes: the watchdog would miss it.
-      home.activation.nixfleetAgent = lib.hm.dag.entryBetween [
-        "linkGeneration"
-        "reloadSystemd"
-        "setupLaunchAgents"
-      ] [ "writeBoundary" ] uninstall;
+      home.activation.nixfleetAgent =
+        lib.hm.dag.entryBetween
+          [
+            "linkGeneration"
+            "reloadSystemd"
+            "setupLaunchAgents"
+          ]
+          [ "writeBoundary" ]
+          uninstall;
     })
   ];
 }
