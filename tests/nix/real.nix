@@ -1,0 +1,142 @@
+# What the real home-manager makes of the module, with nixpkgs' own lib: the texts that it would write, and the order of its
+# activation. Packages are names only, and what would be written is kept in the name.
+{
+  # Checkouts of home-manager and of nixpkgs, or of nixpkgs' lib.
+  homeManager,
+  nixpkgs,
+  system,
+  home,
+  # Of services.nixfleet-agent.
+  definitions,
+  version ? "1",
+}:
+
+let
+  lib = import (homeManager + "/modules/lib/stdlib-extended.nix") (import (nixpkgs + "/lib"));
+
+  package = name: {
+    inherit name;
+    pname = name;
+    type = "derivation";
+    outPath = "/nix/store/00000000000000000000000000000000-${name}";
+    version = "1";
+    meta.mainProgram = name;
+  };
+  # A file whose content can be found again in all that names it.
+  written = name: text: package name // { outPath = "${(package name).outPath}\n${text}\n"; };
+
+  pkgs =
+    lib.genAttrs [
+      "bash"
+      "coreutils"
+      "diffutils"
+      "emptyDirectory"
+      "findutils"
+      "gettext"
+      "glibcLocales"
+      "gnugrep"
+      "gnused"
+      "jq"
+      "man-db"
+      "ncurses"
+      "nix"
+      "sd-switch"
+      "systemd"
+    ] package
+    // {
+      inherit lib system;
+      path = nixpkgs;
+      stdenv = rec {
+        hostPlatform = lib.systems.elaborate system;
+        inherit (hostPlatform) isDarwin isLinux;
+      };
+      config = { };
+      callPackage =
+        function: arguments:
+        (if builtins.isFunction function then function else import function) (
+          builtins.intersectAttrs (builtins.functionArgs (
+            if builtins.isFunction function then function else import function
+          )) pkgs
+          // arguments
+        );
+      rustc.version = "1.95.0";
+      rustPlatform.buildRustPackage = arguments: package arguments.pname;
+      writeText = written;
+      writeTextFile = { name, text, ... }: written name text;
+      writeScriptBin = written;
+      writeShellScript = written;
+      runCommand =
+        name: _environment: script:
+        written name script;
+      formats = lib.genAttrs [ "ini" "iniWithGlobalSection" "json" "keyValue" "toml" "yaml" ] (
+        _format: _arguments: {
+          type = lib.types.attrs;
+          lib.types.atom = lib.types.raw;
+          generate = name: value: written name (builtins.toJSON value);
+        }
+      );
+    };
+
+  inherit
+    (lib.evalModules {
+      class = "homeManager";
+      specialArgs.modulesPath = toString (homeManager + "/modules");
+      modules =
+        import (homeManager + "/modules/modules.nix") {
+          inherit lib pkgs;
+          check = false;
+          useNixpkgsModule = false;
+        }
+        ++ [
+          ../../nix/modules/home-manager.nix
+          {
+            home = {
+              username = "me";
+              homeDirectory = home;
+              stateVersion = "24.11";
+              enableNixpkgsReleaseCheck = false;
+            };
+            services.nixfleet-agent = {
+              package = package "nixfleet-agent-${version}";
+              switch.package = package "nixfleet-switch-${version}";
+            };
+          }
+          { services.nixfleet-agent = definitions; }
+        ];
+    })
+    config
+    ;
+
+  between =
+    start: end: text:
+    let
+      after = lib.last (lib.splitString start text);
+    in
+    if lib.hasInfix start text then start + builtins.head (lib.splitString end after) + end else null;
+
+  ofOurs = builtins.filter (lib.hasPrefix "services.nixfleet-agent");
+  sourceOf = name: config.xdg.configFile.${name}.source;
+in
+{
+  failed = ofOurs (
+    map (check: check.message) (builtins.filter (check: !check.assertion) config.assertions)
+  );
+  warnings = ofOurs config.warnings;
+  config =
+    if config.services.nixfleet-agent.enable then
+      builtins.fromJSON (lib.last (lib.splitString ".toml\n" "${sourceOf "nixfleet/config.toml"}"))
+    else
+      null;
+  plist =
+    if pkgs.stdenv.isDarwin then between "<?xml" "</plist>" config.home.extraBuilderCommands else null;
+  unit =
+    if config.systemd.user.services ? nixfleet-agent && pkgs.stdenv.isLinux then
+      lib.removeSuffix "\n/nixfleet-agent.service" (
+        between "[Install]" "nixfleet-agent.service" "${sourceOf "systemd/user/nixfleet-agent.service"}"
+      )
+    else
+      null;
+  link = "${config.home.file.".local/state/nixfleet/bin/nixfleet-agent".source or ""}";
+  order = map (step: step.name) (lib.hm.dag.topoSort config.home.activation).result;
+  activation = config.home.activation.nixfleetAgent.data;
+}
