@@ -81,10 +81,12 @@ impl Home {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
+        // The wrapper of a test is a script, and not every place that builds this has its tools in /usr/bin.
+        let inherited = std::env::var("PATH").unwrap_or_default();
         command
             .args(arguments)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", format!("/usr/bin:/bin:{inherited}"))
             .env("HOME", self.folder.path())
             .env(crash_point::FOLDER_VARIABLE, self.folder.path().join("crash-points"))
             .envs(self.variables.iter().cloned())
