@@ -1,7 +1,7 @@
 # A home without inputs: a generation that a real Nix builds and that activates as home-manager's do.
 {
   outputs =
-    { self }:
+    _:
     let
       text = path: builtins.replaceStrings [ "\n" ] [ "" ] (builtins.readFile path);
       generation = builtins.derivation {
