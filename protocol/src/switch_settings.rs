@@ -16,6 +16,19 @@ use crate::{
 /// The branch, where nothing says otherwise.
 const DEFAULT_BRANCH: &str = "main";
 
+/// All variables that are read here. Whoever hands some of them on hands on all: they are checked together.
+pub const VARIABLES: [&str; 9] = [
+    "NIXFLEET_SWITCH_KIND",
+    "NIXFLEET_SWITCH_COMMAND",
+    "NIXFLEET_FLAKE",
+    "NIXFLEET_FLAKE_ATTRIBUTE",
+    "NIXFLEET_REPO_URL",
+    "NIXFLEET_BRANCH",
+    "NIXFLEET_SSH_KEY",
+    "NIXFLEET_PROFILE",
+    "NIXFLEET_CURRENT_GENERATION",
+];
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -579,5 +592,15 @@ mod tests {
         assert_eq!(merged.command.unwrap().value, ["deploy", "--now"]);
         assert_eq!(merged.flake.unwrap().origin, Origin::File("/etc/n.toml".into()));
         assert_eq!(merged.profile.unwrap().value, "/p");
+    }
+
+    #[test]
+    fn every_variable_is_listed() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        MergedSwitch::of(&loaded(""), |name| {
+            asked.borrow_mut().insert(name);
+            None
+        });
+        assert_eq!(asked.into_inner(), VARIABLES.into_iter().collect());
     }
 }

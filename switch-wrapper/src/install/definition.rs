@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nixfleet_protocol::crash_point;
+use nixfleet_protocol::{crash_point, switch_settings};
 use serde::Serialize;
 
 use crate::settings::{ServiceManager, Settings, UnitManager};
@@ -73,6 +73,7 @@ fn environment() -> BTreeMap<String, String> {
     let of_tests = cfg!(debug_assertions).then_some(crash_point::FOLDER_VARIABLE);
     PASSED_ON
         .into_iter()
+        .chain(switch_settings::VARIABLES)
         .chain(of_tests)
         .filter_map(|name| Some((name.to_owned(), env::var(name).ok()?)))
         .filter(|(_, value)| !value.is_empty())

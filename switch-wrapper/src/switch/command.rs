@@ -1,6 +1,10 @@
 //! The command of a switch: which programs, found where, and who runs them.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use nixfleet_protocol::switch_kind::{Runner, SwitchKind};
 
@@ -72,9 +76,10 @@ pub(crate) fn program(
 }
 
 impl SwitchLine {
-    /// Whether sudo runs the switch: then signals go to sudo alone.
-    pub(super) const fn is_under_sudo(&self) -> bool {
-        self.sudo.is_some()
+    /// Whether sudo runs the switch, ours or the one of a configured command: then signals go to sudo alone.
+    pub(super) fn is_under_sudo(&self) -> bool {
+        let program = self.words.first().map(Path::new).and_then(Path::file_name);
+        self.sudo.is_some() || program.is_some_and(|name| name == "sudo")
     }
 
     /// After a switch that has failed: the sudo rule that is missing, if that is why. Only asked where nobody could type a
