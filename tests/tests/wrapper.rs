@@ -289,10 +289,12 @@ fn a_reader_that_has_seen_enough_ends_nothing() {
 
 #[test]
 fn in_the_bare_environment_of_launchd_everything_is_found() {
-    let bench = Bench::new("REQUIRE_NIX=1");
+    // One that is in no other place of this machine.
+    let nix = "nix-of-a-profile";
+    let bench = Bench::new(&format!("REQUIRE_PROGRAM={nix}"));
     let profile = bench.folder.path("home/.nix-profile/bin");
     fs::create_dir_all(&profile).unwrap();
-    for name in ["nix", "home-manager"] {
+    for name in [nix, "home-manager"] {
         fs::write(profile.join(name), "#!/bin/sh\nexit 0\n").unwrap();
         fs::set_permissions(profile.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -38,7 +38,7 @@ fn an_exit_code_alone_comes_after_a_complete_activation() {
 }
 
 #[test]
-fn it_needs_a_user_a_home_and_where_asked_nix() {
+fn it_needs_a_user_a_home_and_what_it_is_asked_to() {
     let mac = Mac::new("master", 26, PROMPT_JOB);
     let without = |name: &str| said(mac.command(&["switch"]).env_remove(name));
     for name in ["USER", "HOME"] {
@@ -46,10 +46,10 @@ fn it_needs_a_user_a_home_and_where_asked_nix() {
         assert_eq!(said.code, Some(1));
         assert!(said.stderr.contains(&format!("{name}: unbound variable")), "{said:?}");
     }
-    mac.add_to_scenario("REQUIRE_NIX=1");
+    mac.add_to_scenario("REQUIRE_PROGRAM=nix-of-a-profile");
     let said = mac.switch();
     assert_eq!(said.code, Some(127));
-    assert!(said.stderr.contains("nix: command not found"), "{said:?}");
+    assert!(said.stderr.contains("nix-of-a-profile: command not found"), "{said:?}");
 }
 
 #[test]
