@@ -31,7 +31,7 @@
     in
     {
       packages = each (project: project.packages // { default = project.packages.nixfleet-agent; });
-      overlays.default = final: _previous: final.callPackage ./nix/package.nix { };
+      overlays.default = final: _previous: (import ./nix { pkgs = final; }).packages;
       homeManagerModules.nixfleet-agent = homeManagerModule;
       homeManagerModules.default = homeManagerModule;
       devShells = each (project: {

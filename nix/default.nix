@@ -2,12 +2,14 @@
 { pkgs }:
 
 let
-  packages = pkgs.callPackage ./package.nix { };
+  # Not by callPackage, which adds to the packages what is none.
+  packagesOf = pkgs: import ./package.nix { inherit (pkgs) lib rustPlatform rustc; };
+  packages = packagesOf pkgs;
 in
 {
   inherit packages;
 
-  overlay = final: _previous: final.callPackage ./package.nix { };
+  overlay = final: _previous: packagesOf final;
 
   homeManagerModules.nixfleet-agent = ./modules/home-manager.nix;
   homeManagerModules.default = ./modules/home-manager.nix;

@@ -113,13 +113,22 @@ let
   };
 
   # The wrapper writes what it finds of these into the definition of the watchdog's job, which has to be the same whoever
-  # started the switch.
+  # started the switch: a user, or the agent, which tells its wrapper where it works. All of it is in the config file.
   environment = lib.concatStringsSep " " (
     [
       "${pkgs.coreutils}/bin/env"
     ]
     ++ map (variable: "--unset=${variable}") (
       builtins.filter (variable: !(moved ? ${variable})) [
+        "NIXFLEET_AGENT_LABEL"
+        "NIXFLEET_AGENT_PLIST"
+        "NIXFLEET_CONFIG"
+        "NIXFLEET_LAUNCHCTL"
+        "NIXFLEET_SERVICE_MANAGER"
+        "NIXFLEET_STATE_DIR"
+        "NIXFLEET_SYSTEMCTL"
+        "NIXFLEET_SYSTEMD_RUN"
+        "NIXFLEET_WATCHDOG_LABEL"
         "XDG_CONFIG_HOME"
         "XDG_STATE_HOME"
       ]

@@ -7,7 +7,7 @@
 let
   inherit (lib) literalExpression mkOption types;
 
-  packages = pkgs.callPackage ../package.nix { };
+  packages = import ../package.nix { inherit (pkgs) lib rustPlatform rustc; };
 
   # Nobody needs it any more, and a configuration that sets it is still good.
   forgotten = mkOption {

@@ -15,12 +15,6 @@ let
       isDarwin = lib.hasSuffix "-darwin" system;
       isLinux = lib.hasSuffix "-linux" system;
     };
-    callPackage =
-      package: arguments:
-      let
-        function = if builtins.isFunction package then package else import package;
-      in
-      function (builtins.intersectAttrs (builtins.functionArgs function) pkgs // arguments);
     rustc.version = "1.95.0";
     rustPlatform.buildRustPackage =
       arguments: arguments // package "${arguments.pname}-${arguments.version}";

@@ -51,14 +51,6 @@ let
         inherit (hostPlatform) isDarwin isLinux;
       };
       config = { };
-      callPackage =
-        function: arguments:
-        (if builtins.isFunction function then function else import function) (
-          builtins.intersectAttrs (builtins.functionArgs (
-            if builtins.isFunction function then function else import function
-          )) pkgs
-          // arguments
-        );
       rustc.version = "1.95.0";
       rustPlatform.buildRustPackage = arguments: package arguments.pname;
       writeText = written;

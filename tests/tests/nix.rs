@@ -424,6 +424,21 @@ struct Activation {
     home: tempfile::TempDir,
 }
 
+/// What the wrapper would write into the definition of the watchdog's job (switch-wrapper/src/install/definition.rs).
+const OF_THE_SESSION: [&str; 11] = [
+    "NIXFLEET_AGENT_LABEL",
+    "NIXFLEET_AGENT_PLIST",
+    "NIXFLEET_CONFIG",
+    "NIXFLEET_LAUNCHCTL",
+    "NIXFLEET_SERVICE_MANAGER",
+    "NIXFLEET_STATE_DIR",
+    "NIXFLEET_SYSTEMCTL",
+    "NIXFLEET_SYSTEMD_RUN",
+    "NIXFLEET_WATCHDOG_LABEL",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+];
+
 /// What the wrapper does.
 const CALLED: &str = "#!/bin/sh\necho \"$0 $*\" >> \"$HOME/calls\"\nenv >> \"$HOME/environment\"\n";
 
@@ -456,7 +471,7 @@ impl Activation {
         let played = Command::new("bash")
             .args(["-c", &script])
             .env("HOME", self.home.path())
-            .env("XDG_STATE_HOME", "/of/the/session")
+            .envs(OF_THE_SESSION.map(|variable| (variable, "/of/the/session")))
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -579,9 +594,12 @@ fn packages_are_there_with_and_without_flakes() {
     );
     assert_eq!(evaluate(&flake).unwrap(), expected);
 
-    let old = format!(
-        "(import {root} {{ pkgs = ({pkgs}) // {{ }}; }}).overlay (({pkgs}) // {{ callPackage = f: _: import f {{ lib = ({pkgs}).lib; rustPlatform = null; rustc.version = \"1.80.0\"; }}; }}) null"
-    );
-    let refused = evaluate(&format!("({old}).nixfleet-agent")).unwrap_err();
+    let overlay = format!("{shown} ((import {root} {{ pkgs = null; }}).overlay ({pkgs}) null)");
+    assert_eq!(evaluate(&overlay).unwrap(), expected);
+
+    let old = format!("({pkgs}) // {{ rustc.version = \"1.80.0\"; }}");
+    let refused =
+        evaluate(&format!("(import {root} {{ pkgs = {old}; }}).packages.nixfleet-agent.pname"));
+    let refused = refused.unwrap_err();
     assert!(refused.contains("docs/install.md"), "{refused}");
 }
