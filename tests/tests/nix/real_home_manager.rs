@@ -1,7 +1,5 @@
 //! What the real home-manager makes of the module. `tests/nix/real-home-manager` says where it is; without, nothing runs.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
-
 use std::{
     env, fs,
     os::unix::fs::PermissionsExt as _,
@@ -14,16 +12,10 @@ use nixfleet_tests::stage::not_run;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Complete and without a flaw.
-const GOOD: &str = r#"enable = true; url = "https://fleet.example.org"; tokenFile = "/run/token";"#;
-
-/// With everything set otherwise, and nothing that the definition of a job could depend on.
-const ALL: &str = r##"
-    hostname = "imac0"; interval = 5; location = "work"; deviceType = "laptop"; themeColor = "#f7768e"; logLevel = "debug";
-    repoUrl = "git@github.com:me/nixcfg.git"; branch = "live"; sshKeyFile = "/Users/me/.ssh/key";
-    switch = { timeout = "90min"; arguments = [ "-b" "backup" ]; }; watchdog.enable = false;
-    settings = { criticality = "high"; environment.NIX_CONFIG = "max-jobs = 2"; };
-"##;
+use crate::{
+    evaluated::{ALL, GOOD},
+    written::write_config,
+};
 
 /// What home-manager would write, and do.
 #[derive(Debug, Deserialize)]
@@ -137,7 +129,11 @@ fn a_launchd_job_that_never_changes(sources: &Sources, system: &str) {
         assert_eq!(plist[key].as_boolean(), Some(true), "{key}");
     }
     assert!(!text.contains("/nix/store/"), "{text}");
-    assert_eq!(sources.good(system, ALL, "2").plist, Some(text), "{system}");
+    assert_eq!(
+        sources.good(system, &format!("{ALL} watchdog.enable = false;"), "2").plist,
+        Some(text),
+        "{system}"
+    );
 }
 
 fn its_domain(sources: &Sources, system: &str) {
@@ -176,13 +172,16 @@ fn a_unit_that_never_changes(sources: &Sources, system: &str) {
         }
         Err(error) => not_run(&format!("systemd-analyze cannot be started: {error}")),
     }
-    assert_eq!(sources.good(system, ALL, "2").unit, Some(text), "{system}");
+    assert_eq!(
+        sources.good(system, &format!("{ALL} watchdog.enable = false;"), "2").unit,
+        Some(text),
+        "{system}"
+    );
 }
 
 fn the_config_file(sources: &Sources, system: &str) {
     let config = sources.good(system, ALL, "1").config.unwrap();
-    let path = sources.home.path().join("config.toml");
-    fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
+    let path = write_config(sources.home.path(), &config);
     let file = config_file::load(&path).unwrap().file;
     assert_eq!(file.token_file, Some(PathBuf::from("/run/token")));
     assert_eq!(file.repo_url.as_deref(), Some("git@github.com:me/nixcfg.git"));

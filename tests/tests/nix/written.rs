@@ -1,6 +1,10 @@
 //! What home-manager writes for a launchd agent and for a systemd service.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -84,4 +88,11 @@ pub(crate) fn unit(sections: &Map<String, Value>) -> String {
         }
     }
     text
+}
+
+/// Writes the config file as nixpkgs' `formats.toml` would.
+pub(crate) fn write_config(folder: &Path, config: &Map<String, Value>) -> PathBuf {
+    let path = folder.join("config.toml");
+    fs::write(&path, toml::to_string(config).unwrap()).unwrap();
+    path
 }

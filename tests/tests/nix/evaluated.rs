@@ -15,6 +15,14 @@ use serde_json::{Map, Value};
 pub(crate) const GOOD: &str =
     r#"enable = true; url = "https://fleet.example.org"; tokenFile = "/run/token";"#;
 
+/// Everything set, by the options that NixFleet's modules had before and by those beside them.
+pub(crate) const ALL: &str = r##"
+    hostname = "imac0"; interval = 5; location = "work"; deviceType = "laptop"; themeColor = "#f7768e"; logLevel = "debug";
+    repoUrl = "git@github.com:me/nixcfg.git"; branch = "live"; sshKeyFile = "/Users/me/.ssh/key";
+    switch = { timeout = "90min"; arguments = [ "-b" "backup" ]; };
+    settings = { criticality = "high"; environment.NIX_CONFIG = "max-jobs = 2"; };
+"##;
+
 /// A user of home-manager.
 pub(crate) struct Host {
     /// `aarch64-darwin` and so on.
@@ -128,4 +136,13 @@ pub(crate) fn has(program: &str, how_to_get: &str) -> bool {
 /// Whether Nix is there.
 pub(crate) fn has_nix() -> bool {
     has("nix-instantiate", "on Debian, `apt-get install nix-bin` brings it")
+}
+
+/// All that a program has said.
+pub(crate) fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
