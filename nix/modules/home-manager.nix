@@ -104,7 +104,7 @@ let
       RestartSec = 2;
       TimeoutStopSec = 5;
       WatchdogSec = 60;
-      # What of the agent's helpers runs out of memory does not take the agent along.
+      # A child that runs out of memory does not take the agent along.
       OOMPolicy = "continue";
       MemoryMax = "1G";
       TasksMax = 256;

@@ -355,6 +355,10 @@ mod tests {
             parsed(&["doctor", "--json"]),
             Ok(Task::Own(Verb::Doctor(Output { json: true })))
         ));
+        assert!(matches!(
+            parsed(&["install", "--in-activation", "--no-watchdog"]),
+            Ok(Task::Own(Verb::Install(Install { in_activation: true, no_watchdog: true, .. })))
+        ));
         assert!(matches!(parsed(&["logs", "0198"]), Ok(Task::Own(Verb::Logs(_)))));
         check(&["--flake", "status"], &["--flake", "status"], Patience::None, None);
         assert!(parsed(&["run", "../x"]).is_err());
