@@ -112,35 +112,22 @@ let
     Install.WantedBy = [ "default.target" ];
   };
 
-  # The wrapper writes what it finds of these into the definition of the watchdog's job, which has to be the same whoever
-  # started the switch: a user, or the agent, which tells its wrapper where it works. All of it is in the config file.
-  environment = lib.concatStringsSep " " (
-    [
-      "${pkgs.coreutils}/bin/env"
-    ]
-    ++ map (variable: "--unset=${variable}") (
-      builtins.filter (variable: !(moved ? ${variable})) [
-        "NIXFLEET_AGENT_LABEL"
-        "NIXFLEET_AGENT_PLIST"
-        "NIXFLEET_CONFIG"
-        "NIXFLEET_LAUNCHCTL"
-        "NIXFLEET_SERVICE_MANAGER"
-        "NIXFLEET_STATE_DIR"
-        "NIXFLEET_SYSTEMCTL"
-        "NIXFLEET_SYSTEMD_RUN"
-        "NIXFLEET_WATCHDOG_LABEL"
-        "XDG_CONFIG_HOME"
-        "XDG_STATE_HOME"
-      ]
-    )
-    ++ lib.mapAttrsToList (variable: value: lib.escapeShellArg "${variable}=${value}") moved
-    ++ lib.optional (!isDarwin) ''"PATH=${dirOf config.systemd.user.systemctlPath}:$PATH"''
+  # The wrapper writes what it finds of its own variables into the definition of the watchdog's job, which has to be the same
+  # whoever started the switch: a user, or the agent, which tells its wrapper where it works. All of it is in the config file.
+  environment = lib.concatStringsSep "\n" (
+    [ "unset XDG_CONFIG_HOME XDG_STATE_HOME \${!NIXFLEET_@}" ]
+    ++ lib.mapAttrsToList (variable: value: "export ${variable}=${lib.escapeShellArg value}") moved
+    ++ lib.optional (
+      !isDarwin
+    ) "PATH=${lib.escapeShellArg (dirOf config.systemd.user.systemctlPath)}:$PATH"
   );
 
   # What may fail or hang is ours, and the activation is not. 180 s are more than the wrapper's own limits.
   step = words: complaint: ''
-    run ${pkgs.coreutils}/bin/timeout --kill-after=10 180 ${environment} ${words} </dev/null \
-      || echo ${lib.escapeShellArg "nixfleet: ${complaint}"} >&2
+    (
+    ${environment}
+    run ${pkgs.coreutils}/bin/timeout --kill-after=10 180 ${words} </dev/null
+    ) || echo ${lib.escapeShellArg "nixfleet: ${complaint}"} >&2
   '';
 
   logFolder = lib.escapeShellArg "${home}/Library/Logs";

@@ -14,19 +14,8 @@ struct Activation {
 }
 
 /// What the wrapper would write into the definition of the watchdog's job (switch-wrapper/src/install/definition.rs).
-const OF_THE_SESSION: [&str; 11] = [
-    "NIXFLEET_AGENT_LABEL",
-    "NIXFLEET_AGENT_PLIST",
-    "NIXFLEET_CONFIG",
-    "NIXFLEET_LAUNCHCTL",
-    "NIXFLEET_SERVICE_MANAGER",
-    "NIXFLEET_STATE_DIR",
-    "NIXFLEET_SYSTEMCTL",
-    "NIXFLEET_SYSTEMD_RUN",
-    "NIXFLEET_WATCHDOG_LABEL",
-    "XDG_CONFIG_HOME",
-    "XDG_STATE_HOME",
-];
+const OF_THE_SESSION: [&str; 4] =
+    ["NIXFLEET_CONFIG", "NIXFLEET_STATE_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
 
 /// What the wrapper does.
 const CALLED: &str = "#!/bin/sh\necho \"$0 $*\" >> \"$HOME/calls\"\nenv >> \"$HOME/environment\"\n";

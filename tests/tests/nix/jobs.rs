@@ -148,7 +148,7 @@ fn moved_folders_are_named_where_nobody_would_find_them() {
     assert_eq!(job["ProgramArguments"], arguments);
     assert_eq!(job["EnvironmentVariables"], json!({"XDG_STATE_HOME": "/Users/me/state"}));
     assert_eq!(evaluated.config.unwrap()["state_dir"], "/Users/me/state/nixfleet");
-    for variable in ["XDG_CONFIG_HOME=/Users/me/conf", "XDG_STATE_HOME=/Users/me/state"] {
+    for variable in ["XDG_CONFIG_HOME='/Users/me/conf'", "XDG_STATE_HOME='/Users/me/state'"] {
         assert!(evaluated.activation.data.contains(variable), "{}", evaluated.activation.data);
     }
     let evaluated = Host::new("x86_64-linux", "").with(moved).evaluate().unwrap();
