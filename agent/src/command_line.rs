@@ -42,7 +42,7 @@ pub(crate) enum Verb {
 /// The settings that have a flag.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Flags {
-    /// The config file [default: ~/.config/nixfleet/config.toml, if it exists]
+    /// The config file [default: ~/.config/nixfleet/config.toml, else /etc/nixfleet/config.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

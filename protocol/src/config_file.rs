@@ -136,12 +136,17 @@ pub enum ConfigFileError {
     },
 }
 
-/// Where the config file is when nothing says otherwise: `$XDG_CONFIG_HOME/nixfleet/config.toml`, else
-/// `~/.config/nixfleet/config.toml`.
-pub fn default_path(xdg_config_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+/// The config of the whole system, where its administrator has written one: so that a user of the system's agent who types
+/// `nixfleet-switch` takes the same lock and journal as the agent.
+const SYSTEM_PATH: &str = "/etc/nixfleet/config.toml";
+
+/// Where the config file may be when nothing says otherwise, the place to look at first in front:
+/// `$XDG_CONFIG_HOME/nixfleet/config.toml`, else `~/.config/nixfleet/config.toml`; then `/etc/nixfleet/config.toml`.
+pub fn default_places(xdg_config_home: Option<&Path>, home: Option<&Path>) -> Vec<PathBuf> {
     let xdg = xdg_config_home.filter(|path| path.is_absolute()).map(Path::to_owned);
     let in_home = home.filter(|path| path.is_absolute()).map(|home| home.join(".config"));
-    xdg.or(in_home).map(|base| base.join("nixfleet/config.toml"))
+    let own = xdg.or(in_home).map(|base| base.join("nixfleet/config.toml"));
+    own.into_iter().chain([PathBuf::from(SYSTEM_PATH)]).collect()
 }
 
 /// Reads a file that somebody named: it must be there.
@@ -165,13 +170,12 @@ pub fn load(path: &Path) -> Result<LoadedConfig, ConfigFileError> {
     })
 }
 
-/// Reads the file at the default place, or none.
-pub fn load_default(path: Option<&Path>) -> Result<LoadedConfig, ConfigFileError> {
-    match path {
-        Some(path) if path.exists() => load(path),
-        Some(_) | None => {
-            Ok(LoadedConfig { path: None, digest: None, file: ConfigFile::default() })
-        }
+/// Reads the first of these files that is there, or none. One that is there and makes no sense is an error: the next would be
+/// about something else.
+pub fn load_default(places: &[PathBuf]) -> Result<LoadedConfig, ConfigFileError> {
+    match places.iter().find(|path| path.exists()) {
+        Some(path) => load(path),
+        None => Ok(LoadedConfig { path: None, digest: None, file: ConfigFile::default() }),
     }
 }
 
@@ -182,14 +186,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_place_follows_the_environment() {
+    fn the_default_places_follow_the_environment() {
         for (xdg, home, expected) in [
             (Some("/x"), Some("/h"), Some("/x/nixfleet/config.toml")),
             (Some("x"), Some("/h"), Some("/h/.config/nixfleet/config.toml")),
             (None, None, None),
         ] {
-            let place = default_path(xdg.map(Path::new), home.map(Path::new));
-            assert_eq!(place, expected.map(PathBuf::from));
+            let places = default_places(xdg.map(Path::new), home.map(Path::new));
+            let expected = expected.into_iter().chain([SYSTEM_PATH]).map(PathBuf::from);
+            assert_eq!(places, expected.collect::<Vec<_>>());
         }
     }
 
@@ -214,8 +219,20 @@ mod tests {
     fn absent_is_fine_only_at_the_default_place() {
         let path = Path::new("/nonexistent/config.toml");
         assert!(load(path).is_err());
-        assert_eq!(load_default(Some(path)).unwrap().file, ConfigFile::default());
-        assert_eq!(load_default(None).unwrap().digest, None);
+        assert_eq!(load_default(&[path.to_owned()]).unwrap().file, ConfigFile::default());
+        assert_eq!(load_default(&[]).unwrap().digest, None);
+    }
+
+    #[test]
+    fn the_first_file_that_is_there_counts_even_if_it_makes_no_sense() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = ["own", "system"].map(|name| directory.path().join(name));
+        fs::write(&places[1], "hostname = \"system\"").unwrap();
+        assert_eq!(load_default(&places).unwrap().path.as_ref(), Some(&places[1]));
+        fs::write(&places[0], "hostname = \"own\"").unwrap();
+        assert_eq!(load_default(&places).unwrap().file.hostname.as_deref(), Some("own"));
+        fs::write(&places[0], "?").unwrap();
+        assert!(load_default(&places).is_err());
     }
 
     #[test]

@@ -362,8 +362,8 @@ fn load_config(home: &Path) -> Result<LoadedConfig, ConfigFileError> {
         return config_file::load(&path);
     }
     let xdg_config_home = path_variable("XDG_CONFIG_HOME");
-    let path = config_file::default_path(xdg_config_home.as_deref(), Some(home));
-    config_file::load_default(path.as_deref())
+    let places = config_file::default_places(xdg_config_home.as_deref(), Some(home));
+    config_file::load_default(&places)
 }
 
 /// The tokens that this host knows. One that cannot be read cannot get into an output from here either.

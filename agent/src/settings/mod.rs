@@ -180,8 +180,7 @@ fn load_file(flags: &Flags, environment: &Environment) -> Result<LoadedConfig, C
         return config_file::load(&path);
     }
     let xdg = environment.path("XDG_CONFIG_HOME");
-    let default = config_file::default_path(xdg.as_deref(), environment.home());
-    config_file::load_default(default.as_deref())
+    config_file::load_default(&config_file::default_places(xdg.as_deref(), environment.home()))
 }
 
 /// What the system calls itself, up to the first dot.
