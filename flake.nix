@@ -16,24 +16,29 @@
       each = select: forEachSystem (system: select project.${system});
 
       # With the packages of this flake: a release that home-manager still supports may have a Rust that is too old.
-      homeManagerModule =
+      withPackages =
+        module:
         { lib, pkgs, ... }:
         let
           packages = self.packages.${pkgs.stdenv.hostPlatform.system};
         in
         {
-          imports = [ ./nix/modules/home-manager.nix ];
+          imports = [ module ];
           services.nixfleet-agent = {
             package = lib.mkDefault packages.nixfleet-agent;
             switch.package = lib.mkDefault packages.nixfleet-switch;
           };
         };
+      homeManagerModule = withPackages ./nix/modules/home-manager.nix;
+      nixosModule = withPackages ./nix/modules/nixos.nix;
     in
     {
       packages = each (project: project.packages // { default = project.packages.nixfleet-agent; });
       overlays.default = final: _previous: (import ./nix { pkgs = final; }).packages;
       homeManagerModules.nixfleet-agent = homeManagerModule;
       homeManagerModules.default = homeManagerModule;
+      nixosModules.nixfleet-agent = nixosModule;
+      nixosModules.default = nixosModule;
       devShells = each (project: {
         default = project.devShell;
       });

@@ -13,6 +13,8 @@ in
 
   homeManagerModules.nixfleet-agent = ./modules/home-manager.nix;
   homeManagerModules.default = ./modules/home-manager.nix;
+  nixosModules.nixfleet-agent = ./modules/nixos.nix;
+  nixosModules.default = ./modules/nixos.nix;
 
   devShell = pkgs.mkShell {
     packages = [

@@ -154,17 +154,29 @@ in
 {
   imports = [ ./options.nix ];
 
-  options.services.nixfleet-agent.domain = lib.mkOption {
-    type = lib.types.enum [
-      "gui"
-      "user"
-    ];
-    default = "gui";
-    example = "user";
-    description = ''
-      On macOS, the launchd domain: `gui` while the user is logged in at the screen, `user` for a Mac where nobody is.
-      `user` needs a home-manager that knows `launchd.agents.<name>.domain`.
-    '';
+  options.services.nixfleet-agent = {
+    domain = lib.mkOption {
+      type = lib.types.enum [
+        "gui"
+        "user"
+      ];
+      default = "gui";
+      example = "user";
+      description = ''
+        On macOS, the launchd domain: `gui` while the user is logged in at the screen, `user` for a Mac where nobody is.
+        `user` needs a home-manager that knows `launchd.agents.<name>.domain`.
+      '';
+    };
+
+    watchdog.enable = lib.mkOption {
+      type = lib.types.bool;
+      default = true;
+      example = false;
+      description = ''
+        Whether a job of its own brings the agent back when nobody else does: after a plain `home-manager switch`, a
+        crash, a power cut.
+      '';
+    };
   };
 
   config = lib.mkMerge [

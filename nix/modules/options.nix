@@ -19,7 +19,7 @@ let
 in
 {
   options.services.nixfleet-agent = {
-    enable = lib.mkEnableOption "the NixFleet agent, its switch wrapper and its watchdog";
+    enable = lib.mkEnableOption "the NixFleet agent and its switch wrapper";
 
     package = mkOption {
       type = types.package;
@@ -71,8 +71,9 @@ in
       default = "";
       example = "git@github.com:me/nixcfg.git";
       description = ''
-        The git repository with the configuration. The agent keeps a checkout of its own of it, which is the flake to
-        switch to unless `switch.flake` names another. Without a password: this ends up in the Nix store.
+        The git repository with the configuration. The flake to switch to is then the checkout of it that is in
+        `STATE_DIR/repo`, unless `switch.flake` names another. Clone it there and pull it: the agent does neither.
+        Without a password: this ends up in the Nix store.
       '';
     };
 
@@ -96,8 +97,7 @@ in
       default = "";
       example = "/Users/me/nixcfg";
       description = ''
-        A checkout that is yours and that the agent uses as it is. `repoUrl` is better: then nobody works on what is
-        switched to.
+        A checkout that is yours and that is switched to as it is. `repoUrl` is better: nobody works on that checkout.
       '';
     };
 
@@ -207,16 +207,6 @@ in
         example = "90min";
         description = "After what time a switch is ended, such as `45min` or `2h`. Default: one hour.";
       };
-    };
-
-    watchdog.enable = mkOption {
-      type = types.bool;
-      default = true;
-      example = false;
-      description = ''
-        Whether a job of its own brings the agent back when nobody else does: after a plain `home-manager switch`, a
-        crash, a power cut.
-      '';
     };
 
     version = forgotten;

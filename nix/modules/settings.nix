@@ -197,7 +197,8 @@ let
     cfg:
     lib.optional (cfg.configRepo != "") ''
       ${name}.configRepo is deprecated: a switch takes what lies in ${cfg.configRepo} at that moment, finished or not.
-      Set repoUrl instead, and the agent keeps a checkout of its own.
+      Set repoUrl instead: then a switch takes the checkout in STATE_DIR/repo, which nobody works on. Clone it there and
+      pull it; the agent does neither.
     ''
     ++ lib.optional (cfg.sshKeyFile != null && cfg.repoUrl == "") ''
       ${name}.sshKeyFile is for repoUrl, which is not set; it is not used.

@@ -44,6 +44,7 @@ rec {
       else
         value
     ) right;
+  concatMap = f: list: builtins.concatLists (map f list);
   concatMapStringsSep =
     separator: f: list:
     concatStringsSep separator (map f list);
@@ -118,6 +119,9 @@ rec {
       );
     type = description: check: { inherit check description; };
   };
+
+  # Of definitions there is one only, so none has to win.
+  mkForce = content: content;
 
   # Conditions in definitions.
   mkIf = condition: content: {

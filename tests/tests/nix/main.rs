@@ -7,6 +7,7 @@
 //! - [`jobs`]: the definitions of the agent's job.
 //! - [`settings`]: the config file, and what is wrong with it.
 //! - [`activation`]: the step of home-manager's activation.
+//! - [`nixos`]: the NixOS module.
 //! - [`on_a_mac`]: all of it with the programs that users run.
 //! - [`real_home_manager`]: the same with the real home-manager, where it is.
 
@@ -16,6 +17,7 @@ mod activation;
 mod evaluated;
 mod files;
 mod jobs;
+mod nixos;
 mod on_a_mac;
 mod real_home_manager;
 mod settings;
