@@ -11,6 +11,9 @@ use nixfleet_tests::stage::not_run;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// The systems with systemd.
+pub(crate) const LINUX: [&str; 2] = ["aarch64-linux", "x86_64-linux"];
+
 /// What a definition of a host is if nothing else is said: complete and without a flaw.
 pub(crate) const GOOD: &str =
     r#"enable = true; url = "https://fleet.example.org"; tokenFile = "/run/token";"#;

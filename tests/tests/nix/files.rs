@@ -12,7 +12,8 @@ use crate::evaluated::{evaluate, has, has_nix, nix, root, text};
 
 /// All files of the project that end in `.nix`.
 fn nix_files() -> Vec<PathBuf> {
-    let folders = [".", "nix", "nix/modules", "tests/nix", "tests/nix-switch"].map(|folder| root().join(folder));
+    let folders = [".", "nix", "nix/modules", "tests/nix", "tests/nix-switch"]
+        .map(|folder| root().join(folder));
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let files = entries.map(|entry| entry.unwrap().path());
     let files: Vec<_> =

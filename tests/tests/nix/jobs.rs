@@ -6,12 +6,11 @@ use nixfleet_protocol::installed;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    evaluated::{ALL, Host, has, has_nix},
+    evaluated::{ALL, Host, LINUX, has, has_nix},
     written::{RELEASES, unit},
 };
 
 const DARWIN: [&str; 2] = ["aarch64-darwin", "x86_64-darwin"];
-const LINUX: [&str; 2] = ["aarch64-linux", "x86_64-linux"];
 
 #[test]
 fn the_launchd_job_names_a_stable_path_and_nothing_that_changes() {

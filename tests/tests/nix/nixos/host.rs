@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::nix_support::evaluated::{GOOD, evaluate, root};
+use crate::evaluated::{GOOD, evaluate, root};
 
 /// A NixOS system.
 pub(super) struct NixosHost {

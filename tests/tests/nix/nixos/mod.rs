@@ -13,10 +13,9 @@ use nixfleet_protocol::{
 use nixfleet_tests::stage::{folder, programs::Programs};
 use serde_json::{Value, json};
 
-use super::{
-    LINUX,
-    nix_support::evaluated::{evaluate, has, has_nix, root},
-    text, write_config,
+use crate::{
+    evaluated::{LINUX, evaluate, has, has_nix, root, text},
+    written::write_config,
 };
 
 /// Everything set that a system can have beside the user.
