@@ -169,7 +169,7 @@ impl StateDir {
         self.root.join("wrapper.log")
     }
 
-    /// The agent's own checkout of the repository that the host is switched from.
+    /// The checkout of the repository that the host is switched from.
     pub fn checkout(&self) -> PathBuf {
         checkout(&self.root)
     }
@@ -205,7 +205,7 @@ impl StateDir {
     }
 }
 
-/// The agent's own checkout, given the state directory: settings name it before there is one.
+/// That checkout, given the state directory: settings name it before there is one.
 pub(crate) fn checkout(root: &Path) -> PathBuf {
     root.join("repo")
 }

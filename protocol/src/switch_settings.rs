@@ -81,7 +81,7 @@ pub struct MergedSwitch {
     pub current_generation: Option<Said<String>>,
 }
 
-/// The repository that the agent keeps a checkout of.
+/// The repository of which there is a checkout in the state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     /// Where it is cloned from: nothing secret is in it.
@@ -97,7 +97,7 @@ pub struct Repository {
 pub struct SwitchSettings {
     /// The command.
     pub command: SwitchCommand,
-    /// The repository that the agent keeps a checkout of, where there is one.
+    /// The repository of which there is a checkout in the state directory, where there is one.
     pub repository: Option<Repository>,
     /// Where it is seen which generation is set, and which is activated.
     pub links: GenerationLinks,
