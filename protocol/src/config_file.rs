@@ -65,12 +65,13 @@ pub struct ConfigFile {
     pub switch_command: Option<Vec<String>>,
     /// What follows `switch`, and the flake, when the dashboard asks for one or a user types nothing.
     pub switch_arguments: Option<Vec<String>>,
-    /// `NIXFLEET_FLAKE`: an absolute path or a flake reference, for `--flake`. Where `repo_url` is set, the checkout in the state directory
-    /// if this is not set.
+    /// `NIXFLEET_FLAKE`: an absolute path or a flake reference, for `--flake`. If it is not set and `repo_url` is, the
+    /// checkout in the state directory.
     pub flake: Option<String>,
     /// `NIXFLEET_FLAKE_ATTRIBUTE`: what follows `#` in it, `user@host` for home-manager and the host's name for the others.
     pub flake_attribute: Option<String>,
-    /// `NIXFLEET_REPO_URL`: the repository that `repo` in the state directory is a checkout of; no program clones or pulls it. No password is in it.
+    /// `NIXFLEET_REPO_URL`: the repository of which `repo` in the state directory is a checkout; no program clones or pulls
+    /// it. No password is in it.
     pub repo_url: Option<String>,
     /// `NIXFLEET_BRANCH`: its branch, `main` if nothing is said.
     pub branch: Option<String>,
