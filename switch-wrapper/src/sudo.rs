@@ -49,15 +49,49 @@ pub(crate) fn allows<Word: AsRef<OsStr>>(
     external::run(&mut command, RULE_LIMIT).is_ok_and(|ended| ended.exit_code == Some(0))
 }
 
-/// What to write into sudoers(5) so that these commands need no password.
+/// What to write into sudoers(5) so that exactly these commands, and no others, need no password.
 pub(crate) fn missing_rule(
     variables: &BTreeMap<OsString, OsString>,
-    commands: &[String],
+    commands: &[Vec<OsString>],
 ) -> String {
+    let commands: Vec<String> = commands.iter().map(|words| in_sudoers(words)).collect();
     let user = variables.get(OsStr::new("USER")).map(|user| user.to_string_lossy());
     format!(
         "sudo does not run it without a password; allow it by a rule in sudoers: `{} ALL=(root) NOPASSWD: {}`",
         user.as_deref().unwrap_or("USER"),
         commands.join(", ")
     )
+}
+
+/// A command as sudoers(5) takes it to the letter: without escapes, some characters part or match others.
+fn in_sudoers(words: &[OsString]) -> String {
+    let mut line = String::new();
+    for (number, word) in words.iter().enumerate() {
+        if number > 0 {
+            line.push(' ');
+        }
+        for character in word.to_string_lossy().chars() {
+            if " ,:=\\#*?[]!\"".contains(character) {
+                line.push('\\');
+            }
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_allows_what_is_run_and_nothing_else() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let variables = BTreeMap::from([("USER".into(), "me".into())]);
+        let commands =
+            [words("/bin/nixos-rebuild switch --flake /cfg#host"), words("/bin/x a:b *")];
+        let rule = missing_rule(&variables, &commands);
+        let expected = r"`me ALL=(root) NOPASSWD: /bin/nixos-rebuild switch --flake /cfg\#host, /bin/x a\:b \*`";
+        assert!(rule.ends_with(expected), "{rule}");
+    }
 }

@@ -72,9 +72,11 @@ fn drive(settings: &Settings, manager: UnitManager, task: &Task, steps: &mut Ste
                         signal(observation.program, "terminate", Signal::TERM, steps)
                     }
                     Step::Kill => signal(observation.program, "kill", Signal::KILL, steps),
-                    Step::DaemonReload | Step::ResetFailed | Step::Restart => {
-                        call(settings, manager, unit_name, step, steps)
+                    Step::DaemonReload => call(settings, manager, unit_name, &DAEMON_RELOAD, steps),
+                    Step::ResetFailed => {
+                        call(settings, manager, unit_name, &reset_failed(unit_name), steps)
                     }
+                    Step::Restart => call(settings, manager, unit_name, &restart(unit_name), steps),
                 };
                 memory.did(step, answer, now);
                 crash_point::reached(CrashPoint::EnsureTerminated);
@@ -104,20 +106,25 @@ fn signal(program: Option<ProgramView>, step: &str, signal: Signal, steps: &mut 
     answer
 }
 
+const DAEMON_RELOAD: [&str; 1] = ["daemon-reload"];
+
+fn reset_failed(unit: &str) -> Vec<&str> {
+    vec!["reset-failed", "--", unit]
+}
+
+fn restart(unit: &str) -> Vec<&str> {
+    vec!["restart", "--no-block", "--", unit]
+}
+
+/// A call of systemctl; its first word is the step's name.
 fn call(
     settings: &Settings,
     manager: UnitManager,
     unit: &str,
-    step: Step,
+    words: &[&str],
     steps: &mut Steps,
 ) -> Answer {
-    let (name, words): (&str, &[&str]) = match step {
-        Step::DaemonReload => ("daemon-reload", &["daemon-reload"]),
-        Step::ResetFailed => ("reset-failed", &["reset-failed", "--", unit]),
-        Step::Restart | Step::Terminate | Step::Kill => {
-            ("restart", &["restart", "--no-block", "--", unit])
-        }
-    };
+    let name = words.first().copied().unwrap_or_default();
     match steps.call(name, &mut acting(settings, manager, words)) {
         Ok(ended) if ended.exit_code == Some(0) => Answer::Done,
         Ok(ended) => match missing_rule(settings, manager, unit, words) {
@@ -170,21 +177,16 @@ fn missing_rule(
 ) -> Option<String> {
     let sudo = sudo_for(settings, manager)?;
     let systemctl = systemctl(settings);
-    let line: Vec<OsString> = [systemctl.clone().into_os_string()]
-        .into_iter()
-        .chain(words.iter().map(OsString::from))
-        .collect();
+    let line = |words: &[&str]| -> Vec<OsString> {
+        let words = words.iter().map(OsString::from);
+        [systemctl.clone().into_os_string()].into_iter().chain(words).collect()
+    };
     let variables = environment::build(settings);
-    if sudo::allows(&sudo, &line, &variables) {
+    if sudo::allows(&sudo, &line(words), &variables) {
         return None;
     }
-    let commands = [
-        format!("restart --no-block -- {unit}"),
-        format!("reset-failed -- {unit}"),
-        "daemon-reload".to_owned(),
-    ]
-    .map(|words| format!("{} {words}", systemctl.display()));
-    Some(sudo::missing_rule(&variables, &commands))
+    let commands = [restart(unit), reset_failed(unit), DAEMON_RELOAD.to_vec()];
+    Some(sudo::missing_rule(&variables, &commands.map(|words| line(&words))))
 }
 
 fn for_manager(command: &mut Command, manager: UnitManager) {

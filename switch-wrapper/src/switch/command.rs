@@ -94,8 +94,6 @@ impl SwitchLine {
         let was_refused =
             output_tail.lines().next_back().is_some_and(|line| line.starts_with("sudo: "));
         let is_missing = was_refused || !sudo::allows(&sudo.program, &sudo.of_root, variables);
-        let program = sudo.of_root.first()?.to_string_lossy();
-        let commands = [format!("{program} switch"), format!("{program} switch *")];
-        is_missing.then(|| sudo::missing_rule(variables, &commands))
+        is_missing.then(|| sudo::missing_rule(variables, std::slice::from_ref(&sudo.of_root)))
     }
 }

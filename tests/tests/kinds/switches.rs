@@ -73,7 +73,7 @@ fn a_sudo_that_wants_a_password_is_said_with_the_rule() {
     let output = bench.switch(&[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let rule = format!(
-        "tester ALL=(root) NOPASSWD: {0} switch, {0} switch *",
+        "tester ALL=(root) NOPASSWD: {} switch`",
         bench.folder.path("bin/nixos-rebuild").display()
     );
     assert!(text(&output.stderr).contains(&rule), "{output:?}");
