@@ -8,9 +8,10 @@ use nixfleet_protocol::{
         records::{Activation, Initiator, Outcome, Reload, SwitchResult},
         store::Entry,
     },
+    operation::{Step, Steps, Tests},
     wire::{
         fields::{Generation, Text},
-        v1::{Output, Status, StatusWord},
+        v1::{Output, Status, StatusWord, TestProgress},
         v2::{AnswerOutcome, CommandAnswer, SwitchReport, SwitchState},
     },
 };
@@ -29,9 +30,10 @@ pub(crate) fn of_switch(entry: &Entry, stage: Stage) -> Option<SwitchReport> {
     let result = entry.result.as_present();
     let standing = match stage {
         Stage::Accepted => SwitchState::Accepted,
-        Stage::Running => {
-            SwitchState::Running { started_at: entry.started.as_present()?.started_at }
-        }
+        Stage::Running => SwitchState::Running {
+            started_at: entry.started.as_present()?.started_at,
+            steps: entry.progress.as_present().map(|progress| progress.steps.clone()),
+        },
         Stage::Final { with_reload: _ } => SwitchState::Finished {
             result: Box::new(result?.clone()),
             reload: entry.reload.as_present().cloned().map(Box::new),
@@ -40,6 +42,10 @@ pub(crate) fn of_switch(entry: &Entry, stage: Stage) -> Option<SwitchReport> {
     Some(SwitchReport {
         id: entry.id,
         command_id: request.and_then(|request| request.command_id.clone()),
+        operation: request
+            .map(|request| request.operation)
+            .or_else(|| result.map(|result| result.operation))
+            .unwrap_or_default(),
         initiator: request
             .map(|request| request.initiator)
             .or_else(|| result.map(|result| result.initiator))
@@ -68,7 +74,7 @@ pub(crate) fn status_of_switch(entry: &Entry, generations: &Generations) -> Opti
         },
         current_generation: current_generation_text(generations),
         output: Some(Output::tail(&format!("{headline}\n{}", result.output_tail))),
-        test_status: None,
+        test_status: tests_of(result).map(|tests| Text::head(&tests.verdict())),
         comment: Some(Text::head(first_line)),
     })
 }
@@ -111,14 +117,24 @@ fn current_generation_text(generations: &Generations) -> Option<Text<64>> {
 /// How it ended in a sentence, and what to know beside it.
 fn headline(result: &SwitchResult, reload: Option<&Reload>) -> String {
     let took = Duration::from_millis(result.duration_ms).as_secs_f64();
+    let what = result.operation.title();
     let mut text = match result.outcome {
-        Outcome::Succeeded => format!("Switch: succeeded in {took:.1} s"),
-        Outcome::Failed => format!("Switch: failed {} after {took:.1} s", ending(result)),
-        Outcome::TimedOut => format!("Switch: took too long and was ended after {took:.1} s"),
-        Outcome::Cancelled => format!("Switch: cancelled after {took:.1} s"),
-        Outcome::Interrupted => "Switch: interrupted, nobody saw how it ended".to_owned(),
-        Outcome::NotStarted => "Switch: not started".to_owned(),
+        Outcome::Succeeded => format!("{what}: succeeded in {took:.1} s"),
+        Outcome::Failed => format!("{what}: failed {} after {took:.1} s", ending(result)),
+        Outcome::TimedOut => format!("{what}: took too long and was ended after {took:.1} s"),
+        Outcome::Cancelled => format!("{what}: cancelled after {took:.1} s"),
+        Outcome::Interrupted => format!("{what}: interrupted, nobody saw how it ended"),
+        Outcome::NotStarted => format!("{what}: not started"),
     };
+    if let Some(step) = cut_at(result) {
+        text.push_str(", at the step `");
+        text.push_str(step.as_str());
+        text.push('`');
+    }
+    if let Some(summary) = result.steps.as_ref().and_then(Steps::summary) {
+        text.push_str(": ");
+        text.extend(summary.chars().take(MAX_EXPLANATION));
+    }
     if let Some(note) = &result.note {
         text.push_str(": ");
         text.extend(note.chars().take(MAX_EXPLANATION));
@@ -140,6 +156,34 @@ fn headline(result: &SwitchResult, reload: Option<&Reload>) -> String {
     text
 }
 
+/// How the host's tests stand, where the operation was to run them and came to do so.
+fn tests_of(result: &SwitchResult) -> Option<&Tests> {
+    result.steps.as_ref()?.tests.as_ref()
+}
+
+/// The step at which it ended before its end.
+fn cut_at(result: &SwitchResult) -> Option<Step> {
+    let steps = result.steps.as_ref()?;
+    match result.outcome {
+        Outcome::Failed | Outcome::TimedOut | Outcome::Cancelled | Outcome::Interrupted => {
+            Some(steps.step)
+        }
+        Outcome::Succeeded | Outcome::NotStarted => None,
+    }
+}
+
+/// The test progress as it stands, in the words of v1.
+pub(crate) fn test_progress(tests: &Tests) -> TestProgress {
+    TestProgress {
+        current: tests.current,
+        total: tests.total,
+        passed: tests.passed,
+        running: !tests.is_over,
+        result: tests.is_over.then(|| tests.verdict()),
+        comment: tests.failed.first().map(|name| format!("{name} failed")),
+    }
+}
+
 fn ending(result: &SwitchResult) -> String {
     match (result.exit_code, result.signal) {
         (Some(code), _) => format!("with exit code {code}"),
@@ -156,6 +200,7 @@ mod tests {
             read::Found,
             records::{AgentVerdict, FORMAT, SwitchId},
         },
+        operation::Operation,
         switch_kind::SwitchKind,
     };
 
@@ -171,6 +216,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 12_340,
+            operation: Operation::default(),
             kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::User,
@@ -181,6 +227,7 @@ mod tests {
             output_tail: "the end".to_owned(),
             wrapper_version: "1".to_owned(),
             host: "h".to_owned(),
+            steps: None,
             note: None,
         }
     }
@@ -190,6 +237,7 @@ mod tests {
             id: result.id,
             request: Found::Absent,
             started: Found::Absent,
+            progress: Found::Absent,
             result: Found::Present(result),
             reload: Found::Absent,
             reported: Found::Absent,

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 
 use nixfleet_protocol::journal::records::{Initiator, Outcome};
+use serde_json::json;
 use support::{
     agent::{Home, SHARED_TOKEN, text_of},
     dashboard::{Dashboard, Speaks},
@@ -73,10 +74,55 @@ fn a_switch_runs_and_its_one_status_tells_how_it_ended() {
 fn what_is_not_known_is_answered_as_an_error() {
     let (dashboard, home) = up(SUCCEEDS);
     let _agent = home.start();
-    dashboard.queue("", "pull");
+    dashboard.queue("", "pull-reset");
     let status = dashboard.first("POST", "/status").body;
     assert_eq!(status["status"], "error");
-    assert_eq!(status["output"], "Unknown command: pull");
+    assert_eq!(status["output"], "Unknown command: pull-reset");
+}
+
+/// Runs two tests, and waits in between for the word to go on.
+const TESTS: &str = r#"
+progress() { # current, passed, is over
+    put "$dir/progress.json" <<END
+{"format":1,"id":"$id","step":"test","tests":{"total":2,"current":$1,"passed":$2,"failed":$4,"is_over":$3}}
+END
+}
+progress 1 0 false '[]'
+until [ -e "$state/go-on" ] || [ ! -d "$state" ]; do sleep 0.05; done
+progress 2 1 true '["T02"]'
+put "$dir/result.json" <<END
+{"format":1,"id":"$id","outcome":"failed","exit_code":1,"signal":null,"started_at":"$(now)","finished_at":"$(now)",
+"duration_ms":1200,"operation":"test","argv":[],"initiator":"agent","generation_before":null,"generation_after":null,
+"activation":"complete","output_bytes":0,"output_tail":"the end","wrapper_version":"fake","host":"host",
+"steps":{"step":"test","tests":{"total":2,"current":2,"passed":1,"failed":["T02"],"is_over":true}}}
+END
+reload healthy"#;
+
+#[test]
+fn the_host_s_tests_are_told_as_they_get_on_and_then_their_result() {
+    let (dashboard, home) = up(TESTS);
+    let _agent = home.start();
+    dashboard.queue("", "test");
+    let begun = dashboard.first("POST", "/test-progress").body;
+    assert_eq!(
+        begun,
+        json!({"current": 1, "total": 2, "passed": 0, "running": true, "result": null, "comment": null})
+    );
+    fs::write(home.state().join("go-on"), "").unwrap();
+    let status = dashboard.first("POST", "/status");
+    assert_eq!(status.body["status"], "error");
+    assert_eq!(status.body["test_status"], "1/2 pass, 1 fail");
+    let headline =
+        "Test: failed with exit code 1 after 1.2 s, at the step `test`: 1/2 pass, 1 fail: T02";
+    assert_eq!(status.body["comment"], headline);
+    let told = dashboard.calls("POST", "/test-progress");
+    let over = told.last().unwrap();
+    assert_eq!(
+        over.body,
+        json!({"current": 2, "total": 2, "passed": 1, "running": false,
+            "result": "1/2 pass, 1 fail", "comment": "T02 failed"})
+    );
+    assert!(over.at < status.at, "the end of the tests comes before the result");
 }
 
 #[test]

@@ -15,11 +15,21 @@ use crate::{
 };
 
 /// The pattern of the commands that an operator may queue; also part of the answer to any other.
-pub(crate) const VERB_PATTERN: &str = "^(pull|switch|pull-switch|test|stop|restart)$";
+pub(crate) const VERB_PATTERN: &str =
+    "^(pull|switch|pull-switch|test|update|rollback|dry-run|stop|restart)$";
 
 /// The commands that an operator may queue.
-pub(crate) const VERBS: [&str; 6] =
-    ["pull", VERB_SWITCH, VERB_PULL_SWITCH, "test", VERB_STOP, "restart"];
+pub(crate) const VERBS: [&str; 9] = [
+    "pull",
+    VERB_SWITCH,
+    VERB_PULL_SWITCH,
+    "test",
+    "update",
+    "rollback",
+    "dry-run",
+    VERB_STOP,
+    "restart",
+];
 
 /// Switches.
 const VERB_SWITCH: &str = "switch";

@@ -52,6 +52,8 @@ pub(crate) enum Change {
     Advance,
     /// It was finished, and now it is also known what was done to the agent's job.
     AddReload,
+    /// It runs as before, and is further.
+    NewSteps,
     /// Nothing that is not known.
     Nothing,
 }
@@ -63,10 +65,16 @@ pub(crate) fn change(known: Option<Known>, reported: &SwitchState) -> Change {
         SwitchState::Accepted | SwitchState::Running { .. } => false,
         SwitchState::Finished { reload, .. } => reload.is_some(),
     };
+    let has_steps = match reported {
+        SwitchState::Running { steps, .. } => steps.is_some(),
+        SwitchState::Accepted | SwitchState::Finished { .. } => false,
+    };
     if Stage::of(reported) > known.stage {
         Change::Advance
     } else if known.stage == Stage::Finished && has_reload && !known.has_reload {
         Change::AddReload
+    } else if known.stage == Stage::Running && has_steps {
+        Change::NewSteps
     } else {
         Change::Nothing
     }
@@ -121,6 +129,7 @@ mod tests {
         journal::records::{
             Activation, AgentVerdict, FORMAT, Initiator, Outcome, Reload, SwitchId, SwitchResult,
         },
+        operation::{Operation, Step, Steps},
         switch_kind::SwitchKind,
     };
 
@@ -136,6 +145,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 0,
+            operation: Operation::default(),
             kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::Agent,
@@ -146,6 +156,7 @@ mod tests {
             output_tail: String::new(),
             wrapper_version: "1".to_owned(),
             host: "h".to_owned(),
+            steps: None,
             note: None,
         };
         let reload = Reload {
@@ -166,7 +177,9 @@ mod tests {
 
     #[test]
     fn a_switch_only_goes_forward_and_ends_once() {
-        let running = SwitchState::Running { started_at: Timestamp::UNIX_EPOCH };
+        let at_step = |steps| SwitchState::Running { started_at: Timestamp::UNIX_EPOCH, steps };
+        let running = at_step(None);
+        let further = at_step(Some(Steps::at(Step::Pull)));
         let at = |stage, has_reload| Some(Known { stage, has_reload });
         for (known, reported, expected) in [
             (None, SwitchState::Accepted, Change::Advance),
@@ -176,6 +189,9 @@ mod tests {
             (at(Stage::Accepted, false), finished(false), Change::Advance),
             (at(Stage::Running, false), SwitchState::Accepted, Change::Nothing),
             (at(Stage::Running, false), running.clone(), Change::Nothing),
+            (at(Stage::Accepted, false), further.clone(), Change::Advance),
+            (at(Stage::Running, false), further.clone(), Change::NewSteps),
+            (at(Stage::Finished, false), further, Change::Nothing),
             (at(Stage::Running, false), finished(true), Change::Advance),
             (at(Stage::Finished, false), SwitchState::Accepted, Change::Nothing),
             (at(Stage::Finished, false), running, Change::Nothing),

@@ -5,6 +5,7 @@
 //! - [`generations`]: the links that say which generation is set, and which is activated.
 //! - [`lifecycle`]: where a switch stands and what is to be done about it; pure.
 //! - [`state_dir`]: the only place that knows file names.
+//! - [`operation`]: what a run of `nixfleet-switch` is to do, and how far it is.
 //! - [`switch_kind`], [`switch_settings`]: what a switch is on this host.
 //! - [`config_file`]: the TOML file that agent and `nixfleet-switch` share.
 //! - [`installed`]: whether a running program still is what is installed, and where it is installed.
@@ -23,6 +24,7 @@ pub mod generations;
 pub mod installed;
 pub mod journal;
 pub mod lifecycle;
+pub mod operation;
 pub mod output_tail;
 pub mod process;
 pub mod state_dir;

@@ -8,7 +8,8 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::OnceLock,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -18,6 +19,9 @@ use crate::external::{self, Ended, ExternalError};
 
 /// How long `ps` and `sysctl` may take.
 const ASKING_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time between two looks at what is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -32,6 +36,7 @@ pub struct ProcessIdentity {
 /// What is known of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
+    pid: u32,
     start: String,
     group: u32,
     is_zombie: bool,
@@ -102,6 +107,29 @@ pub fn signal_group(leader: &ProcessIdentity, signal: Signal) -> Result<bool, As
         && as_pid(leader.pid).is_some_and(|group| kill_process_group(group, signal).is_ok()))
 }
 
+/// Ends everything in this process's group but itself: asked to first, and after `grace` for good. Blocks until nothing is
+/// left, for at most twice as long. For one that leads its group and has started all that is in it.
+pub fn end_own_group(grace: Duration) -> Result<(), AskError> {
+    let me = std::process::id();
+    let others = || -> Result<Vec<u32>, AskError> {
+        let is_other = |seen: &&Seen| seen.group == me && seen.pid != me && !seen.is_zombie;
+        Ok(all_processes()?.iter().filter(is_other).map(|seen| seen.pid).collect())
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        let deadline = Instant::now() + grace;
+        let mut left = others()?;
+        for pid in left.iter().copied().filter_map(as_pid) {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+        while !left.is_empty() && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+            left = others()?;
+        }
+    }
+    Ok(())
+}
+
 fn as_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
@@ -131,7 +159,7 @@ fn look_at(pid: u32) -> Result<Option<Seen>, AskError> {
     if has_proc() {
         return look_at_proc(&format!("/proc/{pid}/stat"));
     }
-    let ended = ask("/bin/ps", &["-o", "pgid=,stat=,lstart=", "-p", &pid.to_string()])?;
+    let ended = ask("/bin/ps", &["-o", "pid=,pgid=,stat=,lstart=", "-p", &pid.to_string()])?;
     match (ended.exit_code, ended.stdout.lines().find_map(from_ps)) {
         (_, Some(seen)) => Ok(Some(seen)),
         // ps(1) exits 1 when none of the processes is there.
@@ -166,7 +194,7 @@ fn all_processes() -> Result<Vec<Seen>, AskError> {
         }
         return Ok(all);
     }
-    let ended = ask("/bin/ps", &["-A", "-o", "pgid=,stat=,lstart="])?;
+    let ended = ask("/bin/ps", &["-A", "-o", "pid=,pgid=,stat=,lstart="])?;
     let all: Vec<Seen> = ended.stdout.lines().filter_map(from_ps).collect();
     // At least `ps` itself runs.
     if ended.exit_code == Some(0) && !all.is_empty() {
@@ -185,22 +213,25 @@ fn ask(program: &str, arguments: &[&str]) -> Result<Ended, AskError> {
 
 /// A line of `/proc/PID/stat` (proc_pid_stat(5)): the name stands in parentheses and may hold spaces and parentheses.
 fn from_stat(line: &str) -> Option<Seen> {
+    let pid = line.split_ascii_whitespace().next()?.parse().ok()?;
     let after_name = line.get(line.rfind(')')? + 1..)?;
     let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
     Some(Seen {
+        pid,
         is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
         group: fields.get(2)?.parse().ok()?,
         start: (*fields.get(19)?).to_owned(),
     })
 }
 
-/// A line of `ps -o pgid=,stat=,lstart=`.
+/// A line of `ps -o pid=,pgid=,stat=,lstart=`.
 fn from_ps(line: &str) -> Option<Seen> {
     let mut fields = line.split_ascii_whitespace();
+    let pid = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let is_zombie = fields.next()?.starts_with('Z');
     let start = fields.collect::<Vec<_>>().join(" ");
-    (!start.is_empty()).then_some(Seen { start, group, is_zombie })
+    (!start.is_empty()).then_some(Seen { pid, start, group, is_zombie })
 }
 
 #[cfg(test)]
@@ -216,7 +247,7 @@ mod tests {
             let seen = from_stat(&format!("77 ({name}) {rest}")).unwrap();
             assert_eq!(
                 seen,
-                Seen { start: "424242".to_owned(), group: 77, is_zombie: false },
+                Seen { pid: 77, start: "424242".to_owned(), group: 77, is_zombie: false },
                 "{name}"
             );
         }
@@ -227,14 +258,15 @@ mod tests {
     #[test]
     fn ps_lines_are_read() {
         assert_eq!(
-            from_ps("  501 Ss+  Mon Nov 23 01:02:03 2026    "),
+            from_ps("  77 501 Ss+  Mon Nov 23 01:02:03 2026    "),
             Some(Seen {
+                pid: 77,
                 start: "Mon Nov 23 01:02:03 2026".to_owned(),
                 group: 501,
                 is_zombie: false
             })
         );
-        assert!(from_ps("501 Z Mon Nov 23 01:02:03 2026").unwrap().is_zombie);
+        assert!(from_ps("77 501 Z Mon Nov 23 01:02:03 2026").unwrap().is_zombie);
         assert_eq!(from_ps(""), None);
     }
 
@@ -251,10 +283,10 @@ mod tests {
         assert!(group_runs(&identity).unwrap());
         assert!(identity.signal(Signal::KILL).unwrap());
         // Not waited for yet: gone all the same, as soon as it has died.
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while identity.is_alive().unwrap() {
-            assert!(std::time::Instant::now() < deadline, "it does not die");
-            std::thread::yield_now();
+            assert!(Instant::now() < deadline, "it does not die");
+            thread::yield_now();
         }
         assert!(!group_runs(&identity).unwrap());
         child.wait().unwrap();

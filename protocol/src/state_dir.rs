@@ -174,6 +174,16 @@ impl StateDir {
         checkout(&self.root)
     }
 
+    /// Where a new checkout is made, before it takes the place of the one that is there.
+    pub fn new_checkout(&self) -> PathBuf {
+        self.root.join("repo.new")
+    }
+
+    /// Where the one before goes, to be removed.
+    pub fn old_checkout(&self) -> PathBuf {
+        self.root.join("repo.old")
+    }
+
     /// All look-afters of a job that no switch was the reason for.
     pub fn healings(&self) -> PathBuf {
         self.root.join("healings")
@@ -260,6 +270,16 @@ impl SwitchDir {
     /// home-manager's process.
     pub fn started(&self) -> PathBuf {
         self.root.join("started.json")
+    }
+
+    /// How far an operation of several steps is.
+    pub fn progress(&self) -> PathBuf {
+        self.root.join("progress.json")
+    }
+
+    /// Where something is built only to be looked at.
+    pub fn build(&self) -> PathBuf {
+        self.root.join("build")
     }
 
     /// All output, as it comes.

@@ -99,6 +99,15 @@ pub struct SwitchCommand {
     pub arguments: Vec<String>,
 }
 
+/// What the command is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To switch.
+    Switch,
+    /// To build what a switch would activate, and leave a link to it.
+    Build,
+}
+
 /// Who runs the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Runner {
@@ -133,6 +142,7 @@ impl SwitchCommand {
     /// The whole command, the program first. `program` is what was found for the kind.
     pub fn line<Word: From<String> + From<PathBuf> + Clone>(
         &self,
+        purpose: Purpose,
         program: PathBuf,
         arguments: &[Word],
         runner: Runner,
@@ -147,7 +157,11 @@ impl SwitchCommand {
         };
         let own: Vec<String> = match self.kind {
             SwitchKind::HomeManager | SwitchKind::NixosRebuild | SwitchKind::DarwinRebuild => {
-                vec!["switch".to_owned()]
+                let word = match purpose {
+                    Purpose::Switch => "switch",
+                    Purpose::Build => "build",
+                };
+                vec![word.to_owned()]
             }
             SwitchKind::Command => self.words.iter().skip(1).cloned().collect(),
         };
@@ -224,7 +238,7 @@ mod tests {
             };
             let command = SwitchCommand { kind, words, ..SwitchCommand::default() };
             let arguments = [OsString::from("a"), OsString::from("b")];
-            let line = command.line("/bin/p".into(), &arguments, runner);
+            let line = command.line(Purpose::Switch, "/bin/p".into(), &arguments, runner);
             let expected: Vec<&str> = expected.split(' ').collect();
             assert_eq!(line, expected, "{kind}");
         }

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     config_file::LoadedConfig,
     generations::GenerationLinks,
+    operation::Operation,
     state_dir,
     switch_kind::{SwitchCommand, SwitchKind},
 };
@@ -99,6 +100,8 @@ pub struct SwitchSettings {
     pub command: SwitchCommand,
     /// The repository of which there is a checkout in the state directory, where there is one.
     pub repository: Option<Repository>,
+    /// That checkout is the flake.
+    pub is_from_checkout: bool,
     /// Where it is seen which generation is set, and which is activated.
     pub links: GenerationLinks,
 }
@@ -153,6 +156,20 @@ pub struct Surroundings<'a> {
     pub user: Option<&'a str>,
 }
 
+impl SwitchSettings {
+    /// What the program of this operation gets when nobody has typed anything.
+    pub fn arguments(&self, operation: Operation) -> Vec<String> {
+        match operation {
+            Operation::Switch | Operation::PullSwitch | Operation::DryRun => {
+                self.command.arguments(&[])
+            }
+            Operation::Pull | Operation::Test | Operation::Update | Operation::Rollback => {
+                Vec::new()
+            }
+        }
+    }
+}
+
 impl MergedSwitch {
     /// Environment over config file. `variable` gives a variable that is set to something.
     pub fn of(loaded: &LoadedConfig, variable: impl Fn(&'static str) -> Option<String>) -> Self {
@@ -205,10 +222,11 @@ impl MergedSwitch {
         if !mistakes.0.is_empty() {
             return Err(mistakes.0);
         }
+        let is_from_checkout =
+            flake.is_none() && repository.is_some() && kind != SwitchKind::Command;
         let checkout = || {
-            let is_ours = repository.is_some() && kind != SwitchKind::Command;
             let checkout = state_dir::checkout(around.state_dir);
-            is_ours.then(|| checkout.to_string_lossy().into_owned())
+            is_from_checkout.then(|| checkout.to_string_lossy().into_owned())
         };
         Ok(SwitchSettings {
             command: SwitchCommand {
@@ -219,6 +237,7 @@ impl MergedSwitch {
                 arguments: self.arguments.as_ref().map_or_else(Vec::new, |said| said.value.clone()),
             },
             repository,
+            is_from_checkout,
             links: links(kind, around).at(profile, current),
         })
     }

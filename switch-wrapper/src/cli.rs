@@ -6,10 +6,14 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use nixfleet_protocol::journal::records::{HealingCause, SwitchId};
+use nixfleet_protocol::{
+    journal::records::{HealingCause, SwitchId},
+    operation::Operation,
+};
 
 use crate::{
     ensure::JobKind,
+    perform,
     report::Reason,
     selftest,
     settings::parse_duration,
@@ -25,6 +29,8 @@ pub(crate) enum Task {
     Own(Verb),
     /// The child at the gate.
     Gate(Vec<OsString>),
+    /// The child that takes the steps of an operation, and what it is to become.
+    Perform { id: SwitchId, last: Vec<OsString> },
 }
 
 const EXAMPLES: &str = "\
@@ -33,6 +39,8 @@ Examples:
   nixfleet-switch --flake .#me@laptop       with home-manager's own arguments
   nixfleet-switch --wait=10min --flake .    wait for a switch that is running
   nixfleet-switch --timeout=30min           end home-manager after half an hour
+  nixfleet-switch pull-switch               bring the checkout up to date and switch to it
+  nixfleet-switch rollback                  back to the generation before this one
   nixfleet-switch history                   what was switched, and how it ended
   nixfleet-switch logs                      the output of the last switch
 
@@ -81,6 +89,8 @@ struct Wait(Patience);
 /// Our own verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    #[command(flatten)]
+    Operate(OperateVerb),
     /// Say whether a switch is running, how the last one ended, and how the agent is
     Status(Output),
     /// List past switches, newest first
@@ -118,6 +128,23 @@ pub(crate) enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+/// The operations beside a switch.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum OperateVerb {
+    /// Bring the checkout of `repo_url` up to date, or the one that we are in
+    Pull(Operate),
+    /// Pull, then switch to that
+    PullSwitch(Operate),
+    /// Run the host's tests: hosts/HOST/tests/T*.sh of the checkout
+    Test(Operate),
+    /// Update the flake's inputs in the checkout, commit that, and push it where possible
+    Update(Operate),
+    /// Go back to the generation before this one
+    Rollback(Operate),
+    /// Build, and say what a switch would change
+    DryRun(Operate),
 }
 
 /// The hidden verb of the selftest's agent.
@@ -234,6 +261,51 @@ impl Ensure {
     }
 }
 
+/// What all operations take beside a switch.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Operate {
+    /// Wait for a switch that is running instead of giving up with exit code 75
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "DURATION", value_parser = duration, default_missing_value = "")]
+    wait: Option<Wait>,
+
+    /// End it after this time [default: 60min]
+    #[arg(long, require_equals = true, value_name = "DURATION", value_parser = limit)]
+    timeout: Option<Duration>,
+}
+
+impl Operate {
+    fn options(self) -> Options {
+        let patience = self.wait.map_or(Patience::None, |Wait(patience)| patience);
+        Options { patience, timeout: self.timeout }
+    }
+}
+
+impl OperateVerb {
+    /// What is to be done.
+    pub(crate) const fn operation(&self) -> Operation {
+        match self {
+            Self::Pull(_) => Operation::Pull,
+            Self::PullSwitch(_) => Operation::PullSwitch,
+            Self::Test(_) => Operation::Test,
+            Self::Update(_) => Operation::Update,
+            Self::Rollback(_) => Operation::Rollback,
+            Self::DryRun(_) => Operation::DryRun,
+        }
+    }
+
+    /// And how.
+    pub(crate) fn options(&self) -> Options {
+        match self {
+            Self::Pull(operate)
+            | Self::PullSwitch(operate)
+            | Self::Test(operate)
+            | Self::Update(operate)
+            | Self::Rollback(operate)
+            | Self::DryRun(operate) => operate.options(),
+        }
+    }
+}
+
 /// `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -248,6 +320,9 @@ pub(crate) struct Run {
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     if child::is_child(&arguments) {
         return Ok(Task::Gate(arguments.into_iter().skip(1).collect()));
+    }
+    if let Some((id, last)) = perform::arguments(&arguments) {
+        return Ok(Task::Perform { id, last });
     }
     if arguments.first().is_some_and(|first| is_own_verb(first)) {
         let line = CommandLine::try_parse_from(with_name(arguments))?;
@@ -359,6 +434,12 @@ mod tests {
             parsed(&["install", "--in-activation", "--no-watchdog"]),
             Ok(Task::Own(Verb::Install(Install { in_activation: true, no_watchdog: true, .. })))
         ));
+        let Ok(Task::Own(Verb::Operate(verb))) = parsed(&["pull-switch", "--timeout=2h"]) else {
+            panic!("pull-switch is no operation")
+        };
+        assert_eq!(verb.operation(), Operation::PullSwitch);
+        assert_eq!(verb.options().timeout, Some(Duration::from_hours(2)));
+        assert!(parsed(&["rollback", "--flake", "."]).is_err());
         assert!(matches!(parsed(&["logs", "0198"]), Ok(Task::Own(Verb::Logs(_)))));
         check(&["--flake", "status"], &["--flake", "status"], Patience::None, None);
         assert!(parsed(&["run", "../x"]).is_err());

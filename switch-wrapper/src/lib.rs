@@ -6,6 +6,7 @@
 //! - [`cli`]: own verbs first, everything else is home-manager's.
 //! - [`settings`]: environment over config file over default.
 //! - [`switch`]: one switch, from its request to its result.
+//! - [`perform`]: the steps of what is more than a switch: pulling, testing, going back.
 //! - [`mod@ensure`]: the agent's job, brought to where it should be.
 //! - [`install`]: wrapper and watchdog, put in place and taken away.
 //! - [`watchdog`]: the job that misses the agent when nobody else does.
@@ -24,6 +25,7 @@ mod exit;
 mod gc_root;
 mod install;
 mod messages;
+mod perform;
 mod report;
 mod selftest;
 mod settings;
@@ -36,6 +38,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 use nixfleet_protocol::{
     crash_point::{self, CrashPoint},
     journal::{atomic::WriteError, lock::LockError, records::SwitchId, store::JournalError},
+    operation::Operation,
     process::AskError,
     state_dir::StateDirError,
 };
@@ -167,8 +170,12 @@ fn explain(answer: &clap::Error) -> ExitCode {
 fn perform(task: Task) -> Result<u8, Failure> {
     match task {
         Task::Gate(arguments) => Ok(switch::child::wait_at_the_gate(&arguments)),
+        Task::Perform { id, last } => perform::perform(id, &last),
         Task::Switch { arguments, options } => {
-            switch::for_user(&Settings::load()?, &arguments, options)
+            switch::for_user(&Settings::load()?, Operation::Switch, &arguments, options)
+        }
+        Task::Own(Verb::Operate(verb)) => {
+            switch::for_user(&Settings::load()?, verb.operation(), &[], verb.options())
         }
         Task::Own(Verb::Run(run)) => run_for_agent(&run),
         Task::Own(Verb::Status(output)) => report::status(&Settings::load()?, output.json),

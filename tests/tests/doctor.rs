@@ -21,6 +21,7 @@ use nixfleet_protocol::{
         lock::{Holder, Lock},
         records::{DashboardContact, Initiator, RunningProgram, SwitchId},
     },
+    operation::Operation,
     process::ProcessIdentity,
     switch_kind::SwitchKind,
 };
@@ -282,6 +283,7 @@ fn a_lock_that_names_the_dead() {
         process,
         switch: SwitchId::generate(),
         initiator: Initiator::User,
+        operation: Operation::default(),
         kind: SwitchKind::default(),
         argv: Vec::new(),
         since: Timestamp::now(),

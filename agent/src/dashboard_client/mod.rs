@@ -17,7 +17,7 @@ use nixfleet_protocol::{
     wire::{
         MAX_ANSWER_BYTES,
         fields::{CommandId, Token},
-        v1::{Register, Registered, Status, Updated},
+        v1::{Register, Registered, Status, TestProgress, Updated},
         v2::{
             CommandAnswer, HealingRecorded, OutputRecorded, Polled, SwitchRecorded, SwitchReport,
         },
@@ -112,6 +112,11 @@ impl DashboardClient {
     /// The result of a command in the words of v1.
     pub(crate) async fn status(&self, status: &Status) -> Reply<()> {
         self.call::<_, Updated>(Method::POST, "status", Some(status)).await.map(drop)
+    }
+
+    /// How the host's tests get on, in the words of v1.
+    pub(crate) async fn test_progress(&self, progress: &TestProgress) -> Reply<()> {
+        self.call::<_, Updated>(Method::POST, "test-progress", Some(progress)).await.map(drop)
     }
 
     /// Where a switch stands; answers with how much of its output the dashboard has.

@@ -3,6 +3,7 @@
 use nixfleet_protocol::{
     installed::Difference,
     journal::records::{HealingId, SwitchId},
+    operation::Tests,
     wire::{fields::CommandId, v2::AnswerOutcome},
 };
 use rustix::process::Signal;
@@ -26,6 +27,8 @@ pub(crate) enum Action {
     SendAnswer { command: CommandId, protocol: Protocol },
     /// Say where a switch stands.
     Report { switch: SwitchId, stage: Stage, protocol: Protocol },
+    /// Tell a v1 dashboard how the host's tests get on.
+    ReportTests { switch: SwitchId, tests: Tests },
     /// Send output from this byte on.
     SendOutput { switch: SwitchId, offset: u64 },
     /// Say what a healing was.

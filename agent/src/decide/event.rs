@@ -2,6 +2,7 @@
 
 use nixfleet_protocol::{
     journal::records::{HealingId, SwitchId},
+    operation::{Steps, Tests},
     wire::fields::CommandId,
 };
 
@@ -33,9 +34,12 @@ pub(crate) enum Event {
     /// The answer to a command cannot be read from the journal.
     NotAnswerable { command: CommandId },
     /// A report was; on v2 it says how much of the output the dashboard has.
-    Reported { switch: SwitchId, stage: Stage, reply: Reply<Option<u64>> },
+    /// And it says how far the operation was.
+    Reported { switch: SwitchId, stage: Stage, steps: Option<Steps>, reply: Reply<Option<u64>> },
     /// A report could not be made of what the journal says now.
     NotReportable { switch: SwitchId },
+    /// A v1 dashboard was told how the tests get on, or not.
+    TestsReported { switch: SwitchId, tests: Tests, reply: Reply<()> },
     /// A piece of output was taken, or not; it says where to go on.
     OutputSent { switch: SwitchId, reply: Reply<u64> },
     /// The output cannot be read.

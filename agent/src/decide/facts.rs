@@ -6,6 +6,7 @@ use nixfleet_protocol::{
     installed::Difference,
     journal::records::{HealingId, Initiator, Outcome, SwitchId},
     lifecycle::Phase,
+    operation::{Operation, Steps},
     wire::{
         fields::{CommandId, Text},
         v2::AnswerOutcome,
@@ -74,6 +75,10 @@ pub(crate) enum Taken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SwitchView {
     pub(crate) id: SwitchId,
+    /// What is being done.
+    pub(crate) operation: Operation,
+    /// How far it is, where it has several steps.
+    pub(crate) steps: Option<Steps>,
     pub(crate) initiator: Initiator,
     pub(crate) phase: Phase,
     /// Time since it was accepted; `None` when that lies in the future or cannot be read.

@@ -8,6 +8,7 @@
 //! - [`lane`]: calls of one kind, one at a time.
 //! - [`switches`]: each switch, from its acceptance to the dashboard's last word on it.
 //! - [`reports`], [`output`]: what the dashboard is told about switches; [`reception`]: how it takes it.
+//! - [`tests_told`]: how a v1 dashboard hears of the host's tests.
 //! - [`commands`], [`stop`]: everything else that it may ask for.
 //! - [`looking`]: when the journal is looked at and pruned.
 //! - [`healings`]: what was put right without a switch, and the dashboard's word on it.
@@ -31,6 +32,7 @@ mod stop;
 mod switches;
 #[cfg(test)]
 mod tests;
+mod tests_told;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -198,8 +200,8 @@ impl State {
             }
             Event::AnswerSent { command, reply } => self.answer_sent(&command, reply, now, actions),
             Event::NotAnswerable { command } => self.not_answerable(&command, now),
-            Event::Reported { switch, stage, reply } => {
-                self.reported(switch, stage, reply, now, actions);
+            Event::Reported { switch, stage, steps, reply } => {
+                self.reported(switch, (stage, steps), reply, now, actions);
             }
             Event::NotReportable { switch } => {
                 self.report.end();
@@ -207,6 +209,9 @@ impl State {
                 self.look_soon(now);
             }
             Event::OutputSent { switch, reply } => self.output_sent(switch, reply, now, actions),
+            Event::TestsReported { switch, tests, reply } => {
+                self.tests_reported(switch, tests, reply, now, actions);
+            }
             Event::OutputUnreadable { switch } => self.output_unreadable(switch, actions),
             Event::Looked { serial, look } => self.looked(serial, look, now),
             Event::LookFailed => {
@@ -260,6 +265,7 @@ impl State {
         self.plan_calls_on_commands(now, actions);
         self.plan_reports(now, actions);
         self.plan_output(now, actions);
+        self.plan_tests(now, actions);
         self.plan_healings(now, actions);
         self.plan_switches(now, actions);
         self.plan_register(now, actions);

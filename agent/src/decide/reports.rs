@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nixfleet_protocol::{
     journal::records::{Initiator, SwitchId},
     lifecycle::Phase,
+    operation::Steps,
 };
 
 use super::{
@@ -22,6 +23,9 @@ use crate::dashboard_client::{Failure, Reply};
 /// A v1 dashboard can be told a result only once, so it is told after the agent's job was looked after, or after
 /// this time.
 const V1_AWAITS_RELOAD_FOR: Duration = Duration::from_secs(20);
+
+/// How long a result is held back for the last word on the host's tests, which is a call of its own.
+const V1_AWAITS_TESTS_FOR: Duration = Duration::from_secs(30);
 
 impl State {
     pub(super) fn plan_reports(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -65,7 +69,7 @@ impl State {
     pub(super) fn reported(
         &mut self,
         id: SwitchId,
-        stage: Stage,
+        (stage, steps): (Stage, Option<Steps>),
         reply: Reply<Option<u64>>,
         now: Instant,
         actions: &mut Vec<Action>,
@@ -76,6 +80,7 @@ impl State {
                 self.dashboard_is_back();
                 let Some(tracked) = self.switches.get_mut(&id) else { return };
                 tracked.told = Some((stage, now));
+                tracked.told_steps = steps;
                 tracked.reception = Reception::default();
                 tracked.output.begin_at(output_offset);
             }
@@ -132,8 +137,12 @@ fn v1_stage(tracked: &TrackedSwitch, now: Instant) -> Option<Stage> {
     let ended = tracked.view.ended?;
     let is_open = !tracked.view.is_answered && tracked.refusal.is_none();
     let is_untold = tracked.told_final().is_none();
-    let is_time = ended.has_reload || tracked.ended_for(now)? >= V1_AWAITS_RELOAD_FOR;
-    (is_open && is_untold && is_time).then_some(Stage::Final { with_reload: ended.has_reload })
+    let ended_for = tracked.ended_for(now)?;
+    let is_time = ended.has_reload || ended_for >= V1_AWAITS_RELOAD_FOR;
+    // Told after the result, the end of the tests would be taken for that of later ones.
+    let has_tests_told = !tracked.has_news_of_tests() || ended_for >= V1_AWAITS_TESTS_FOR;
+    (is_open && is_untold && is_time && has_tests_told)
+        .then_some(Stage::Final { with_reload: ended.has_reload })
 }
 
 fn v2_stage(tracked: &TrackedSwitch) -> Option<Stage> {
@@ -157,7 +166,8 @@ fn progress(tracked: &TrackedSwitch) -> Option<Stage> {
     let is_news = match tracked.told {
         None => true,
         Some((Stage::Accepted, _)) => stage == Stage::Running,
-        Some((Stage::Running | Stage::Final { .. }, _)) => false,
+        Some((Stage::Running, _)) => tracked.told_steps != tracked.view.steps,
+        Some((Stage::Final { .. }, _)) => false,
     };
     is_news.then_some(stage)
 }

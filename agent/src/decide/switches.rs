@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nixfleet_protocol::{
     journal::records::{Initiator, SwitchId},
     lifecycle::{self, Circumstances, Phase, Recovery},
+    operation::Steps,
 };
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     facts::{Closing, Protocol, Stage, SwitchView},
     output::OutputStream,
     reception::Reception,
+    tests_told::TestsTold,
 };
 
 /// How often `ensure-agent` is tried for one switch.
@@ -37,6 +39,9 @@ pub(super) struct TrackedSwitch {
     seen_at: Instant,
     /// What the dashboard was told last, and when.
     pub(super) told: Option<(Stage, Instant)>,
+    /// The steps that it was told of.
+    pub(super) told_steps: Option<Steps>,
+    pub(super) tests: TestsTold,
     pub(super) output: OutputStream,
     pub(super) reception: Reception,
     /// The dashboard will never take the result.
@@ -55,6 +60,8 @@ impl TrackedSwitch {
             view,
             seen_at: now,
             told: None,
+            told_steps: None,
+            tests: TestsTold::default(),
             output: OutputStream::default(),
             reception: Reception::default(),
             refusal: None,
@@ -69,6 +76,8 @@ impl TrackedSwitch {
 
     pub(super) fn forget_what_was_told(&mut self) {
         self.told = None;
+        self.told_steps = None;
+        self.tests = TestsTold::default();
         self.output = OutputStream::default();
         self.reception = Reception::default();
     }

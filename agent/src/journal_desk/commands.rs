@@ -12,6 +12,7 @@ use nixfleet_protocol::{
         },
         store::JournalError,
     },
+    operation::{InvalidOperation, Operation},
     wire::{
         fields::{CommandId, Text},
         v2::{AnswerOutcome, CommandAnswer},
@@ -20,9 +21,6 @@ use nixfleet_protocol::{
 
 use super::Desk;
 use crate::decide::facts::{AnswerText, Arrival, Closing, CommandView, Delivery, Protocol, Taken};
-
-/// The verb that becomes a switch.
-const SWITCH: &str = "switch";
 
 /// Why a command cannot be put on disk.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +41,9 @@ impl Desk {
         if arrival.delivery == Delivery::Leased && self.is_known(&arrival.id)? {
             return Ok(Taken::Known);
         }
-        if arrival.verb.as_str() == SWITCH {
-            self.take_switch(&arrival.id, at_work)
-        } else {
-            Ok(Taken::Command(self.take_command(arrival)?))
+        match arrival.verb.as_str().parse() {
+            Ok(operation) => self.take_operation(operation, &arrival.id, at_work),
+            Err(InvalidOperation { .. }) => Ok(Taken::Command(self.take_command(arrival)?)),
         }
     }
 
@@ -58,8 +55,9 @@ impl Desk {
         Ok(was_command || self.journal.switch_of_command(command)?.is_some())
     }
 
-    fn take_switch(
+    fn take_operation(
         &mut self,
+        operation: Operation,
         command: &CommandId,
         at_work: Option<SwitchId>,
     ) -> Result<Taken, TakeError> {
@@ -68,8 +66,9 @@ impl Desk {
             id: SwitchId::generate(),
             initiator: Initiator::Agent,
             command_id: Some(command.clone()),
+            operation,
             kind: self.switching.command.kind,
-            argv: self.switching.command.arguments(&[]),
+            argv: self.switching.arguments(operation),
             cwd: self.repo_dir.clone(),
             requested_at: Timestamp::now(),
             host: self.host.as_str().to_owned(),

@@ -11,6 +11,7 @@ use nixfleet_protocol::{
         store::{CommandEntry, Entry, JournalError},
     },
     lifecycle::Phase,
+    operation::Steps,
     wire::fields::CommandId,
 };
 
@@ -94,6 +95,11 @@ impl Desk {
         let result = entry.result.as_present();
         SwitchView {
             id: entry.id,
+            operation: request
+                .map(|request| request.operation)
+                .or_else(|| result.map(|result| result.operation))
+                .unwrap_or_default(),
+            steps: steps(entry),
             initiator: request
                 .map(|request| request.initiator)
                 .or_else(|| result.map(|result| result.initiator))
@@ -209,6 +215,12 @@ impl Desk {
     pub(super) fn close(&mut self, id: CommandId) {
         self.closed.insert(id);
     }
+}
+
+/// How far it is, or was when it ended.
+fn steps(entry: &Entry) -> Option<Steps> {
+    let at_its_end = entry.result.as_present().and_then(|result| result.steps.clone());
+    at_its_end.or_else(|| entry.progress.as_present().map(|progress| progress.steps.clone()))
 }
 
 fn ended(result: &SwitchResult, entry: &Entry) -> Ended {

@@ -5,10 +5,11 @@ use std::{sync::PoisonError, time::Duration};
 use nixfleet_protocol::{
     crash_point::{self, CrashPoint},
     journal::records::{HealingId, SwitchId},
+    operation::{Steps, Tests},
     wire::{
         fields::{CommandId, Text, Token},
         v1::Registered,
-        v2::Polled,
+        v2::{Polled, SwitchReport, SwitchState},
     },
 };
 use uuid::Uuid;
@@ -139,23 +140,37 @@ pub(super) async fn report(
     stage: Stage,
     protocol: Protocol,
 ) -> Result<Event, DeskGone> {
-    let reply = match protocol {
+    let (steps, reply) = match protocol {
         Protocol::V1 => {
             let (_, status) = shared.desk.run(move |desk| desk.status(switch)).await?;
             let Some(status) = status else { return Ok(Event::NotReportable { switch }) };
-            shared.client.status(&status).await.map(|()| None)
+            (None, shared.client.status(&status).await.map(|()| None))
         }
         Protocol::V2 => {
             let (_, report) = shared.desk.run(move |desk| desk.report(switch, stage)).await?;
             let Some(report) = report else { return Ok(Event::NotReportable { switch }) };
-            shared.client.report(&report).await.map(Some)
+            let steps = steps_of(&report);
+            (steps, shared.client.report(&report).await.map(Some))
         }
     };
     match stage {
         Stage::Final { .. } if reply.is_ok() => crash_point::reached(CrashPoint::AgentReported),
         Stage::Accepted | Stage::Running | Stage::Final { .. } => {}
     }
-    Ok(Event::Reported { switch, stage, reply })
+    Ok(Event::Reported { switch, stage, steps, reply })
+}
+
+/// How far the operation is, as this report says it.
+fn steps_of(report: &SwitchReport) -> Option<Steps> {
+    match &report.state {
+        SwitchState::Running { steps, .. } => steps.clone(),
+        SwitchState::Accepted | SwitchState::Finished { .. } => None,
+    }
+}
+
+pub(super) async fn report_tests(shared: &Shared, switch: SwitchId, tests: Tests) -> Event {
+    let reply = shared.client.test_progress(&report::test_progress(&tests)).await;
+    Event::TestsReported { switch, tests, reply }
 }
 
 pub(super) async fn report_healing(shared: &Shared, healing: HealingId) -> Result<Event, DeskGone> {

@@ -38,6 +38,9 @@ async fn perform_on(shared: &Shared, action: Action) -> Result<Event, DeskGone> 
         Action::Report { switch, stage, protocol } => {
             calls::report(shared, switch, stage, protocol).await
         }
+        Action::ReportTests { switch, tests } => {
+            Ok(calls::report_tests(shared, switch, tests).await)
+        }
         Action::SendOutput { switch, offset } => calls::send_output(shared, switch, offset).await,
         Action::TellRestart(command) => calls::tell_restart(shared, command).await,
         // A glance that came so far has seen a change.

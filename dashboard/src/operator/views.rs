@@ -89,6 +89,8 @@ pub(super) fn switch_view(row: SwitchRow) -> Result<Value, StoreError> {
     Ok(json!({
         "id": row.id,
         "command_id": row.command_id,
+        "operation": row.operation,
+        "steps": stored_json("steps of a switch", row.steps)?,
         "initiator": row.initiator,
         "state": row.state,
         "outcome": row.outcome,

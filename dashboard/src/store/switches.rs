@@ -2,6 +2,7 @@
 
 use nixfleet_protocol::{
     journal::records::{Initiator, Outcome, Reload, SwitchId, SwitchResult},
+    operation::Steps,
     wire::{
         fields::HostId,
         v2::{SwitchReport, SwitchState},
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) struct SwitchRow {
     pub(crate) id: String,
     pub(crate) command_id: Option<String>,
+    pub(crate) operation: String,
+    pub(crate) steps: Option<String>,
     pub(crate) initiator: String,
     pub(crate) requested_at: Millis,
     pub(crate) started_at: Option<Millis>,
@@ -128,11 +131,12 @@ async fn insert(
         Initiator::User => "user",
     };
     sqlx::query(
-        "INSERT INTO switches (host_id, id, initiator, requested_at, state, reported_at, updated_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
+        "INSERT INTO switches (host_id, id, operation, initiator, requested_at, state, reported_at, updated_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
     )
     .bind(host.as_str())
     .bind(report.id.to_string())
+    .bind(report.operation.as_str())
     .bind(initiator)
     .bind(Millis::from(report.requested_at))
     .bind(Stage::Accepted.as_str())
@@ -151,11 +155,16 @@ async fn apply(
     now: Millis,
 ) -> Result<(), StoreError> {
     match (change, state) {
-        (Change::Advance, SwitchState::Running { started_at }) => {
-            set_running(transaction, key, Millis::from(*started_at), now).await
+        (Change::Advance, SwitchState::Running { started_at, steps }) => {
+            set_running(transaction, key, Millis::from(*started_at), now).await?;
+            set_steps(transaction, key, steps.as_ref(), now).await
+        }
+        (Change::NewSteps, SwitchState::Running { steps, .. }) => {
+            set_steps(transaction, key, steps.as_ref(), now).await
         }
         (Change::Advance, SwitchState::Finished { result, reload }) => {
             set_finished(transaction, key, result, now).await?;
+            set_steps(transaction, key, result.steps.as_ref(), now).await?;
             update_host(transaction, key.0, result).await?;
             match reload {
                 Some(reload) => set_reload(transaction, key, reload, now).await,
@@ -167,7 +176,7 @@ async fn apply(
         }
         // A report changes a switch only as far as it goes beyond what is known.
         (
-            Change::Advance | Change::AddReload | Change::Nothing,
+            Change::Advance | Change::AddReload | Change::NewSteps | Change::Nothing,
             SwitchState::Accepted | SwitchState::Running { .. } | SwitchState::Finished { .. },
         ) => Ok(()),
     }
@@ -190,6 +199,44 @@ async fn set_running(
     .execute(&mut **transaction)
     .await
     .doing("store that a switch runs")?;
+    Ok(())
+}
+
+/// How far it is, and how the host's tests stand by that.
+async fn set_steps(
+    transaction: &mut Transaction<'static, Sqlite>,
+    (host, id): Key<'_>,
+    steps: Option<&Steps>,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let Some(steps) = steps else { return Ok(()) };
+    let json = serde_json::to_string(steps)
+        .map_err(|source| StoreError::Encode { record: "steps", source })?;
+    sqlx::query("UPDATE switches SET steps = ?, updated_at = ? WHERE host_id = ? AND id = ?")
+        .bind(json)
+        .bind(now)
+        .bind(host.as_str())
+        .bind(id.to_string())
+        .execute(&mut **transaction)
+        .await
+        .doing("store the steps of a switch")?;
+    let Some(tests) = &steps.tests else { return Ok(()) };
+    let verdict = tests.is_over.then(|| tests.verdict());
+    sqlx::query(
+        "UPDATE hosts SET test_running = ?1, test_current = ?2, test_total = ?3, test_passed = ?4, \
+         test_result = coalesce(?5, test_result), test_status = coalesce(?5, test_status), \
+         last_audit = iif(?5 IS NULL, last_audit, ?6) WHERE id = ?7",
+    )
+    .bind(!tests.is_over)
+    .bind(tests.current)
+    .bind(tests.total)
+    .bind(tests.passed)
+    .bind(verdict)
+    .bind(now)
+    .bind(host.as_str())
+    .execute(&mut **transaction)
+    .await
+    .doing("store how the tests of a host stand")?;
     Ok(())
 }
 
@@ -246,12 +293,13 @@ async fn update_host(
 ) -> Result<(), StoreError> {
     let has_succeeded = result.outcome == Outcome::Succeeded;
     sqlx::query(
-        "UPDATE hosts SET status = ?1, last_switch = iif(?1 = 'ok', ?2, last_switch) WHERE id = ?3 \
+        "UPDATE hosts SET status = ?1, last_switch = iif(?1 = 'ok' AND ?4, ?2, last_switch) WHERE id = ?3 \
          AND NOT EXISTS (SELECT 1 FROM switches WHERE host_id = ?3 AND finished_at > ?2)",
     )
     .bind(if has_succeeded { "ok" } else { "error" })
     .bind(Millis::from(result.finished_at))
     .bind(host.as_str())
+    .bind(result.operation.activates())
     .execute(&mut **transaction)
     .await
     .doing("store a host's status")?;

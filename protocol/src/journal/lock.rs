@@ -19,7 +19,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::records::{Initiator, SwitchId};
-use crate::{process::ProcessIdentity, switch_kind::SwitchKind};
+use crate::{operation::Operation, process::ProcessIdentity, switch_kind::SwitchKind};
 
 /// How long a lock without a living holder's name must stay taken before it counts as taken: those who only look, and
 /// those who write down an interruption, hold it for a moment.
@@ -40,7 +40,9 @@ pub struct Holder {
     pub switch: SwitchId,
     /// Who asked for it.
     pub initiator: Initiator,
-    /// What it runs.
+    /// What is being done.
+    pub operation: Operation,
+    /// What switches on this host.
     pub kind: SwitchKind,
     /// What that gets after `switch`, or after the configured command.
     pub argv: Vec<String>,
@@ -211,6 +213,7 @@ mod tests {
 
     fn named(process: ProcessIdentity) -> Holder {
         Holder {
+            operation: Operation::Switch,
             process,
             switch: SwitchId::generate(),
             initiator: Initiator::User,

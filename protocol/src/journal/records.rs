@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`Request`] | agent, or wrapper for a user | before anything runs |
 //! | [`Started`] | wrapper | home-manager's process exists but has not run a line |
+//! | [`Progress`] | the child that performs an operation of several steps | at each step |
 //! | [`SwitchResult`] | wrapper; whoever recovers, under the switch lock | before any reload |
 //! | [`Reload`] | wrapper | the agent's job has been looked after |
 //! | [`Reported`], [`Refused`] | agent | the dashboard answered |
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    operation::{Operation, Steps},
     process::ProcessIdentity,
     switch_kind::SwitchKind,
     wire::{fields::CommandId, v2::CommandAnswer},
@@ -112,7 +114,9 @@ pub struct Request {
     pub initiator: Initiator,
     /// The dashboard's command, where there is one.
     pub command_id: Option<CommandId>,
-    /// What is to run.
+    /// What is to be done.
+    pub operation: Operation,
+    /// What switches on this host.
     pub kind: SwitchKind,
     /// What it gets after `switch`, or after the configured command.
     pub argv: Vec<String>,
@@ -149,6 +153,22 @@ pub struct Started {
 
 impl Record for Started {
     const KIND: &'static str = "start record";
+}
+
+/// `progress.json`: how far an operation of several steps is. Replaced as it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The record's format.
+    pub format: u32,
+    /// The switch.
+    pub id: SwitchId,
+    /// How far it is.
+    #[serde(flatten)]
+    pub steps: Steps,
+}
+
+impl Record for Progress {
+    const KIND: &'static str = "progress record";
 }
 
 /// How a switch ended.
@@ -234,7 +254,10 @@ pub struct SwitchResult {
     pub finished_at: Timestamp,
     /// How long home-manager ran, in milliseconds, by a clock that does not jump.
     pub duration_ms: u64,
-    /// What ran. A dashboard may be told by somebody who knows of one kind only.
+    /// What was to be done. A dashboard may be told by somebody who knows of switches only, and of one kind only.
+    #[serde(default)]
+    pub operation: Operation,
+    /// What switches on this host.
     #[serde(default)]
     pub kind: SwitchKind,
     /// What it got after `switch`, or after the configured command.
@@ -255,6 +278,9 @@ pub struct SwitchResult {
     pub wrapper_version: String,
     /// The host's name.
     pub host: String,
+    /// What its steps have brought, and which was the last, where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Steps>,
     /// What to know beyond the outcome: why it was not started, what was found after an interruption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -643,6 +669,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 0,
+            operation: Operation::default(),
             kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::User,
@@ -653,6 +680,7 @@ mod tests {
             output_tail: String::new(),
             wrapper_version: "1".to_owned(),
             host: "h".to_owned(),
+            steps: None,
             note: None,
         };
         for (outcome, exit_code, signal, sound) in [

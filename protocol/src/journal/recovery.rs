@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     generations::GenerationLinks,
+    operation::Operation,
     output_tail::{self, Redactor},
     process,
     switch_kind::SwitchKind,
@@ -126,6 +127,7 @@ impl Closer {
             finished_at: now,
             // Nobody measured it: the wall clock is the best there is, and it may have jumped.
             duration_ms: elapsed_ms(started, now),
+            operation: request.map_or_else(Operation::default, |request| request.operation),
             kind: request.map_or(self.kind, |request| request.kind),
             argv: request.map(|request| request.argv.clone()).unwrap_or_default(),
             initiator: request.map_or(Initiator::Agent, |request| request.initiator),
@@ -136,6 +138,7 @@ impl Closer {
             output_tail,
             wrapper_version: self.version.clone(),
             host: self.host.clone(),
+            steps: entry.progress.as_present().map(|progress| progress.steps.clone().ended()),
             note: Some(note),
         }
     }

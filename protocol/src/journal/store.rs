@@ -15,8 +15,8 @@ use super::{
     lock::LockState,
     read::{self, Found},
     records::{
-        CommandAccepted, CommandAnswered, Healing, HealingId, Refused, Reload, Reported, Request,
-        Started, SwitchId, SwitchResult,
+        CommandAccepted, CommandAnswered, Healing, HealingId, Progress, Refused, Reload, Reported,
+        Request, Started, SwitchId, SwitchResult,
     },
     retention::{self, Kept},
 };
@@ -61,6 +61,8 @@ pub struct Entry {
     pub request: Found<Request>,
     /// home-manager's process.
     pub started: Found<Started>,
+    /// How far it is, where it has several steps.
+    pub progress: Found<Progress>,
     /// How it ended.
     pub result: Found<SwitchResult>,
     /// What was done to the agent's job.
@@ -135,6 +137,7 @@ impl Journal {
             id,
             request: read::read(&directory.request()),
             started: read::read(&directory.started()),
+            progress: read::read(&directory.progress()),
             result: read::read(&directory.result()),
             reload: read::read(&directory.reload()),
             reported: read::read(&directory.reported()),

@@ -18,7 +18,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fields::{CommandId, Text, Token};
-use crate::journal::records::{Reload, SwitchId, SwitchResult};
+use crate::{
+    journal::records::{Reload, SwitchId, SwitchResult},
+    operation::{Operation, Steps},
+};
 
 /// The longest that a dashboard holds a poll, in seconds.
 pub const MAX_POLL_WAIT_SECONDS: u32 = 30;
@@ -92,6 +95,9 @@ pub enum SwitchState {
     Running {
         /// When it was started, by the host's clock.
         started_at: Timestamp,
+        /// How far it is, where it has several steps.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steps: Option<Steps>,
     },
     /// It ended; this is the result, and a later one for the same id changes nothing.
     Finished {
@@ -110,6 +116,9 @@ pub struct SwitchReport {
     /// The command that asked for it; absent when a user did.
     #[serde(default)]
     pub command_id: Option<CommandId>,
+    /// What is being done. An agent that knows of switches only does not say.
+    #[serde(default)]
+    pub operation: Operation,
     /// Who asked.
     pub initiator: crate::journal::records::Initiator,
     /// When it was asked for, by the host's clock.

@@ -1,15 +1,23 @@
-//! The command of a switch: which programs, found where, and who runs them.
+//! The command of a switch, or of another operation: which programs, found where, and who runs them.
 
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
-use nixfleet_protocol::switch_kind::{Runner, SwitchKind};
+use nixfleet_protocol::{
+    journal::records::SwitchId,
+    switch_kind::{Purpose, Runner, SwitchKind},
+};
 
 use super::environment::{self, ProgramError, Wanted};
-use crate::{settings::Settings, sudo};
+use crate::{
+    perform::{self, rollback},
+    settings::Settings,
+    sudo,
+};
 
 /// The whole command of a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +26,8 @@ pub(super) struct SwitchLine {
     pub(super) words: Vec<OsString>,
     /// sudo stands between us and the switch.
     pub(super) sudo: Option<Sudo>,
+    /// Steps come before it: it is our own program that is started.
+    pub(super) has_steps: bool,
 }
 
 /// A sudo that runs the switch.
@@ -26,7 +36,7 @@ pub(super) struct Sudo {
     program: PathBuf,
     may_ask: bool,
     /// What root runs.
-    of_root: Vec<OsString>,
+    of_root: Vec<Vec<OsString>>,
 }
 
 /// Finds the programs and puts the words together. `may_ask`: somebody is there to type a password.
@@ -39,14 +49,70 @@ pub(super) fn line(
     let command = &settings.switching.command;
     let program = program(settings, variables)?;
     let is_root = rustix::process::geteuid().is_root();
-    let own = command.line(program.clone(), arguments, Runner::Own);
+    let own = command.line(Purpose::Switch, program.clone(), arguments, Runner::Own);
     if !command.kind.is_under_sudo(is_root) {
-        return Ok(SwitchLine { words: own, sudo: None });
+        return Ok(SwitchLine { words: own, sudo: None, has_steps: false });
     }
     let sudo = sudo::find(settings, variables)?;
     let runner = Runner::Sudo { sudo: sudo.clone(), may_ask };
-    let words = command.line(program, arguments, runner);
-    Ok(SwitchLine { words, sudo: Some(Sudo { program: sudo, may_ask, of_root: own }) })
+    let words = command.line(Purpose::Switch, program, arguments, runner);
+    let sudo = Sudo { program: sudo, may_ask, of_root: vec![own] };
+    Ok(SwitchLine { words, sudo: Some(sudo), has_steps: false })
+}
+
+/// The command that only builds what a switch would activate. It needs no rights.
+pub(super) fn build_line(
+    settings: &Settings,
+    variables: &BTreeMap<OsString, OsString>,
+    arguments: &[OsString],
+) -> Result<SwitchLine, String> {
+    let command = &settings.switching.command;
+    if command.kind == SwitchKind::Command {
+        return Err(
+            "what switch_command would change cannot be found out without running it".to_owned()
+        );
+    }
+    let program = program(settings, variables).map_err(|error| error.to_string())?;
+    let words = command.line(Purpose::Build, program, arguments, Runner::Own);
+    Ok(SwitchLine { words, sudo: None, has_steps: false })
+}
+
+/// The command that goes back to this generation.
+pub(super) fn rollback_line(
+    settings: &Settings,
+    variables: &BTreeMap<OsString, OsString>,
+    generation: &Path,
+    may_ask: bool,
+) -> Result<SwitchLine, String> {
+    let kind = settings.switching.command.kind;
+    let nix_env = || {
+        let wanted = Wanted { name: "nix-env", variable: "PATH", set: None };
+        environment::find(&wanted, variables).map_err(|error| error.to_string())
+    };
+    let nix_env = if kind.needs_root() { nix_env()? } else { PathBuf::new() };
+    let Some(commands) = rollback::commands(kind, generation, &nix_env) else {
+        return Err(
+            "which generation switch_command has made is not known, so there is none to go back to"
+                .to_owned(),
+        );
+    };
+    let of_root: Vec<Vec<OsString>> =
+        commands.set.iter().cloned().chain([commands.activate.clone()]).collect();
+    let is_root = rustix::process::geteuid().is_root();
+    let sudo = if kind.is_under_sudo(is_root) {
+        let program = sudo::find(settings, variables).map_err(|error| error.to_string())?;
+        Some(Sudo { program, may_ask, of_root })
+    } else {
+        None
+    };
+    let by_whom = |words: Vec<OsString>| match &sudo {
+        Some(sudo) => sudo.before(words),
+        None => words,
+    };
+    let set = commands.set.map(by_whom);
+    let then = set.is_some().then(|| OsString::from(rollback::THEN));
+    let words = set.into_iter().flatten().chain(then).chain(by_whom(commands.activate)).collect();
+    Ok(SwitchLine { words, sudo, has_steps: false })
 }
 
 /// The program of this host's kind of switch, as an absolute path.
@@ -75,7 +141,31 @@ pub(crate) fn program(
     environment::find(&Wanted { name, variable: key, set }, variables)
 }
 
+impl Sudo {
+    /// Whether it lets root run all of it.
+    fn allows(&self, variables: &BTreeMap<OsString, OsString>) -> bool {
+        self.of_root.iter().all(|words| sudo::allows(&self.program, words, variables))
+    }
+
+    /// These words, run by it.
+    fn before(&self, words: Vec<OsString>) -> Vec<OsString> {
+        let never_ask = (!self.may_ask).then(|| OsString::from("-n"));
+        let sudo = [self.program.clone().into()];
+        sudo.into_iter().chain(never_ask).chain([OsString::from("--")]).chain(words).collect()
+    }
+}
+
 impl SwitchLine {
+    /// Nothing but steps.
+    pub(super) const fn nothing() -> Self {
+        Self { words: Vec::new(), sudo: None, has_steps: false }
+    }
+
+    /// The same, with the steps of the operation before it.
+    pub(super) fn after_steps(self, id: SwitchId) -> io::Result<Self> {
+        Ok(Self { words: perform::words(id, &self.words)?, sudo: self.sudo, has_steps: true })
+    }
+
     /// Whether sudo runs the switch, ours or the one of a configured command: then signals go to sudo alone.
     pub(super) fn is_under_sudo(&self) -> bool {
         let program = self.words.first().map(Path::new).and_then(Path::file_name);
@@ -93,7 +183,7 @@ impl SwitchLine {
         // Where it seems to be allowed, the refusal itself is the last thing said.
         let was_refused =
             output_tail.lines().next_back().is_some_and(|line| line.starts_with("sudo: "));
-        let is_missing = was_refused || !sudo::allows(&sudo.program, &sudo.of_root, variables);
-        is_missing.then(|| sudo::missing_rule(variables, std::slice::from_ref(&sudo.of_root)))
+        let is_missing = was_refused || !sudo.allows(variables);
+        is_missing.then(|| sudo::missing_rule(variables, &sudo.of_root))
     }
 }

@@ -52,6 +52,7 @@ use nixfleet_protocol::{
         store::Journal,
     },
     lifecycle::{FRESH_FOR, Phase},
+    operation::Operation,
     process::{self, ProcessIdentity},
     state_dir::{StateDir, SwitchDir},
 };
@@ -63,11 +64,12 @@ use crate::{
     ensure::{self, Wish},
     exit,
     messages::{hint, say, warn},
+    perform::rollback,
     settings::Settings,
 };
 use child::Outputs;
 use command::SwitchLine;
-use supervise::{Happened, Reach, Watch, Watched};
+use supervise::{Happened, Leaves, Reach, Watch, Watched};
 use terminal::{KeyReading, Terminal};
 
 /// What the wrapper itself is told on the command line.
@@ -80,9 +82,10 @@ pub(crate) struct Options {
 }
 
 /// A switch that somebody typed: `home-manager switch` with the same arguments, or with those of the config if there are
-/// none.
+/// none. Or another operation, which has none.
 pub(crate) fn for_user(
     settings: &Settings,
+    operation: Operation,
     arguments: &[OsString],
     options: Options,
 ) -> Result<u8, Failure> {
@@ -90,12 +93,17 @@ pub(crate) fn for_user(
     let closer = closer(settings);
     let lock =
         turn::take(&journal, &closer, options.patience, |why| say(&format!("waiting: {why}")))?;
-    let arguments = settings.switching.command.arguments(arguments);
+    let arguments = if arguments.is_empty() {
+        settings.switching.arguments(operation).into_iter().map(OsString::from).collect()
+    } else {
+        arguments.to_vec()
+    };
     let request = Request {
         format: FORMAT,
         id: SwitchId::generate(),
         initiator: Initiator::User,
         command_id: None,
+        operation,
         kind: settings.switching.command.kind,
         argv: shown(&arguments),
         cwd: std::env::current_dir().unwrap_or_else(|_gone| settings.home.clone()),
@@ -194,6 +202,7 @@ impl Switch<'_> {
             process: wrapper.clone(),
             switch: self.request.id,
             initiator: self.request.initiator,
+            operation: self.request.operation,
             kind: self.request.kind,
             argv: self.request.argv.clone(),
             since: Timestamp::now(),
@@ -270,8 +279,39 @@ impl Switch<'_> {
             },
             Initiator::User => terminal::is_there(),
         };
-        command::line(self.settings, variables, &self.arguments, may_ask)
-            .map_err(|error| error.to_string())
+        let switch = || {
+            command::line(self.settings, variables, &self.arguments, may_ask)
+                .map_err(|error| error.to_string())
+        };
+        let last = match self.request.operation {
+            Operation::Switch if !self.lacks_checkout() => return switch(),
+            Operation::Switch | Operation::PullSwitch => switch()?,
+            Operation::Pull | Operation::Test | Operation::Update => SwitchLine::nothing(),
+            Operation::Rollback => {
+                let generation = rollback::find(self.settings, self.journal)?;
+                command::rollback_line(self.settings, variables, &generation, may_ask)?
+            }
+            Operation::DryRun => command::build_line(self.settings, variables, &self.arguments)?,
+        };
+        last.after_steps(self.request.id)
+            .map_err(|error| format!("cannot find this program: {error}"))
+    }
+
+    /// The switch is to our own checkout, and there is none yet.
+    fn lacks_checkout(&self) -> bool {
+        let checkout = self.journal.directory().checkout();
+        let is_it = |word: &OsString| {
+            let text = word.to_string_lossy();
+            text.split('#').next().is_some_and(|flake| Path::new(flake) == checkout)
+        };
+        self.settings.switching.is_from_checkout
+            && !checkout.exists()
+            && self.arguments.iter().any(is_it)
+    }
+
+    /// What an activation leaves at work it meant to leave; a step that is over has no such business.
+    fn leaves(&self) -> Leaves {
+        if self.request.operation.activates() { Leaves::WhatItMeantTo } else { Leaves::Nothing }
     }
 
     /// Runs home-manager. An error here is one of the journal: home-manager's own failures are results.
@@ -290,23 +330,19 @@ impl Switch<'_> {
                 return Ok(Ran::Never { why: format!("cannot set up the output: {error}") });
             }
         };
-        let waiting = match child::start(
-            &line.words,
-            &variables,
-            self.folder.as_deref(),
-            streams.for_child,
-        ) {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                let folder = self.folder.as_deref().unwrap_or(Path::new(".")).display();
-                return Ok(Ran::Never {
-                    why: format!(
-                        "cannot start {} in {folder}: {error}",
-                        shown(&line.words).join(" ")
-                    ),
-                });
-            }
-        };
+        let waiting =
+            match child::start(&line.words, &variables, self.folder(&line), streams.for_child) {
+                Ok(waiting) => waiting,
+                Err(error) => {
+                    let folder = self.folder(&line).unwrap_or(Path::new(".")).display();
+                    return Ok(Ran::Never {
+                        why: format!(
+                            "cannot start {} in {folder}: {error}",
+                            shown(&line.words).join(" ")
+                        ),
+                    });
+                }
+            };
         crash_point::reached(CrashPoint::WrapperChildSpawned);
         let started = self.started(waiting.child.id(), wrapper)?;
         if let Err(error) = atomic::create_once(&self.directory.started(), &started) {
@@ -349,13 +385,19 @@ impl Switch<'_> {
                 warn(&format!("the keys cannot be passed on: {error}"));
             }
         }
+        let leaves = self.leaves();
         let watched = watch
-            .until_the_end(child, &started.child, reach, self.timeout, terminal.as_ref())
+            .until_the_end(child, &started.child, (reach, leaves), self.timeout, terminal.as_ref())
             .map_err(system("wait for the switch"))?;
         crash_point::reached(CrashPoint::WrapperChildEnded);
         pump::drain(pumps);
         drop(terminal);
         Ok(Ran::ToItsEnd { watched, started: Box::new(started), line })
+    }
+
+    /// Where the child starts; nothing for where we are. The folder of the request may be one that a step makes.
+    fn folder(&self, line: &SwitchLine) -> Option<&Path> {
+        if line.has_steps { Some(self.journal.directory().root()) } else { self.folder.as_deref() }
     }
 
     fn create_log(&self) -> Result<File, Failure> {

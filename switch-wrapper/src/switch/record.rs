@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use nixfleet_protocol::{
     generations::Generations,
     journal::{
-        records::{Activation, FORMAT, Outcome, Request, Started, SwitchResult},
+        read::{self, Found},
+        records::{Activation, FORMAT, Outcome, Progress, Request, Started, SwitchResult},
         recovery::Closer,
     },
     lifecycle::{self, Ending},
@@ -39,6 +40,8 @@ pub(super) fn result(
         ..not_started(request, closer, String::new())
     };
     result.note = None;
+    let progress: Found<Progress> = read::read(&directory.progress());
+    result.steps = progress.present().map(|progress| progress.steps.ended());
     match output_tail::of_file(&directory.output_log(), &closer.redactor) {
         Ok((tail, bytes)) => {
             result.output_tail = tail;
@@ -70,6 +73,7 @@ pub(super) fn not_started(request: &Request, closer: &Closer, why: String) -> Sw
         started_at: request.requested_at,
         finished_at: Timestamp::now(),
         duration_ms: 0,
+        operation: request.operation,
         kind: request.kind,
         argv: request.argv.clone(),
         initiator: request.initiator,
@@ -80,6 +84,7 @@ pub(super) fn not_started(request: &Request, closer: &Closer, why: String) -> Sw
         output_tail: String::new(),
         wrapper_version: closer.version.clone(),
         host: closer.host.clone(),
+        steps: None,
         note: Some(why),
     }
 }

@@ -55,6 +55,15 @@ pub(super) enum Reach {
     ThroughSudo,
 }
 
+/// What may go on when the child itself has ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// What it has left at work, it meant to leave.
+    WhatItMeantTo,
+    /// Nothing.
+    Nothing,
+}
+
 /// Signals, caught from now on, and the channel on which everything arrives.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -99,7 +108,7 @@ impl Watch {
         self,
         mut child: Child,
         identity: &ProcessIdentity,
-        reach: Reach,
+        (reach, leaves): (Reach, Leaves),
         limit: Duration,
         terminal: Option<&Terminal>,
     ) -> io::Result<Watched> {
@@ -129,7 +138,7 @@ impl Watch {
         };
         let duration = began.elapsed();
         let (ending, stopped) = (ending(status), supervision.cause());
-        end_remains(ending, stopped, identity, reach);
+        end_remains((ending, leaves), stopped, identity, reach);
         Ok(Watched { ending, stopped, duration })
     }
 }
@@ -189,14 +198,16 @@ fn perform(action: Action, identity: &ProcessIdentity, reach: Reach) {
 /// A home-manager that was stopped or killed leaves nothing at work: what it had started may be the activation itself,
 /// and the next switch must not run beside it. What one that ended by itself leaves behind, it meant to leave.
 fn end_remains(
-    ending: Ending,
+    (ending, leaves): (Ending, Leaves),
     stopped: Option<StopCause>,
     identity: &ProcessIdentity,
     reach: Reach,
 ) {
     match (ending, stopped) {
-        (Ending::Exited(_), None) => return,
-        (Ending::Signalled(_), None) => perform(Action::PassTerminate, identity, reach),
+        (Ending::Exited(_), None) if leaves == Leaves::WhatItMeantTo => return,
+        (Ending::Exited(_) | Ending::Signalled(_), None) => {
+            perform(Action::PassTerminate, identity, reach);
+        }
         // It was told already.
         (Ending::Exited(_) | Ending::Signalled(_), Some(_)) => {}
     }

@@ -60,7 +60,7 @@ fn held_by(holder: Option<&Holder>) -> String {
     };
     format!(
         "another switch is running: `{}` (pid {}, since {}); wait for it with `--wait`, or look at it with `nixfleet-switch status`",
-        holder.kind.typed(&holder.argv),
+        holder.operation.typed(holder.kind, &holder.argv),
         holder.process.pid,
         holder.since.strftime("%H:%M:%S UTC on %Y-%m-%d"),
     )

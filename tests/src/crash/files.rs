@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use nixfleet_protocol::installed::{WATCHDOG, WRAPPER};
 
 /// What the root holds.
-const ROOT: [&str; 16] = [
+const ROOT: [&str; 19] = [
     "agent.json",
     "agent.lock",
     "agent.reserve",
@@ -17,6 +17,9 @@ const ROOT: [&str; 16] = [
     "last-good-agent",
     "last-good.json",
     "last-good.plist",
+    "repo",
+    "repo.new",
+    "repo.old",
     "switch.lock",
     "switches",
     "token",
@@ -27,8 +30,10 @@ const ROOT: [&str; 16] = [
 /// What the root may hold beside that.
 const ROOT_LOGS: [&str; 1] = ["wrapper.log"];
 
-const SWITCH: [&str; 9] = [
+const SWITCH: [&str; 11] = [
+    "build",
     "output.log",
+    "progress.json",
     "refused.json",
     "reload.json",
     "reported.json",
@@ -71,6 +76,7 @@ pub fn judge(path: &str) -> Name {
         ["switches", _id] => SWITCH.contains(name),
         ["healings", _id] => HEALING.contains(name),
         ["commands", _id] => COMMAND.contains(name),
+        ["repo" | "repo.new" | "repo.old", ..] => true,
         _deeper => false,
     };
     if is_known {

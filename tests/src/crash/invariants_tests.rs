@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use nixfleet_protocol::{
     journal::records::{Activation, FORMAT, Initiator, SwitchId},
+    operation::Operation,
     process::ProcessIdentity,
     switch_kind::SwitchKind,
 };
@@ -18,6 +19,7 @@ fn result(outcome: Outcome, exit_code: Option<i32>, signal: Option<i32>) -> Swit
         started_at: Timestamp::UNIX_EPOCH,
         finished_at: Timestamp::UNIX_EPOCH,
         duration_ms: 1,
+        operation: Operation::default(),
         kind: SwitchKind::default(),
         argv: Vec::new(),
         initiator: Initiator::Agent,
@@ -28,6 +30,7 @@ fn result(outcome: Outcome, exit_code: Option<i32>, signal: Option<i32>) -> Swit
         output_tail: String::new(),
         wrapper_version: "1".to_owned(),
         host: "host".to_owned(),
+        steps: None,
         note: None,
     }
 }

@@ -139,6 +139,7 @@ pub(super) mod tests {
     use jiff::Timestamp;
     use nixfleet_protocol::{
         journal::records::{Activation, FORMAT, Initiator, Outcome, SwitchId, SwitchResult},
+        operation::Operation,
         switch_kind::SwitchKind,
     };
 
@@ -162,6 +163,7 @@ pub(super) mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             duration_ms: 1,
+            operation: Operation::Switch,
             kind: SwitchKind::default(),
             argv: Vec::new(),
             initiator: Initiator::Agent,
@@ -172,6 +174,7 @@ pub(super) mod tests {
             output_tail: String::new(),
             wrapper_version: "1".to_owned(),
             host: host.to_owned(),
+            steps: None,
             note: None,
         }
     }

@@ -13,6 +13,7 @@ use nixfleet_protocol::{
             Reload, Reported, Request, RunningProgram, SwitchId, SwitchResult,
         },
     },
+    operation::Operation,
     state_dir::StateDir,
     switch_kind::SwitchKind,
 };
@@ -151,6 +152,7 @@ impl Patient {
             id,
             initiator: Initiator::User,
             command_id: None,
+            operation: Operation::default(),
             kind: SwitchKind::default(),
             argv: Vec::new(),
             cwd: self.folder().home(),
@@ -280,6 +282,7 @@ fn result(id: SwitchId, host: &str, at: Timestamp) -> SwitchResult {
         started_at: at,
         finished_at: at,
         duration_ms: 1,
+        operation: Operation::default(),
         kind: SwitchKind::default(),
         argv: Vec::new(),
         initiator: Initiator::User,
@@ -290,6 +293,7 @@ fn result(id: SwitchId, host: &str, at: Timestamp) -> SwitchResult {
         output_tail: String::new(),
         wrapper_version: "0".to_owned(),
         host: host.to_owned(),
+        steps: None,
         note: None,
     }
 }

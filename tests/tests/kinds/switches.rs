@@ -11,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 use nixfleet_protocol::{
     journal::records::{Activation, FORMAT, Initiator, Outcome, Request, SwitchId},
+    operation::Operation,
     switch_kind::SwitchKind,
 };
 use nixfleet_tests::stage::{dashboard::Dashboard, folder::HOST, processes, wait};
@@ -249,6 +250,7 @@ fn what_was_asked_for_as_another_kind_is_not_started() {
         id: SwitchId::generate(),
         initiator: Initiator::Agent,
         command_id: None,
+        operation: Operation::default(),
         kind: SwitchKind::HomeManager,
         argv: Vec::new(),
         cwd: bench.folder.home(),

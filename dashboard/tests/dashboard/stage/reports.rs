@@ -6,6 +6,7 @@ use nixfleet_protocol::{
         Activation, AgentVerdict, FORMAT, Healing, HealingCause, HealingId, Initiator, Outcome,
         Reload, ReloadStep, SwitchId, SwitchResult,
     },
+    operation::Operation,
     switch_kind::SwitchKind,
     wire::v2::{SwitchReport, SwitchState},
 };
@@ -22,6 +23,7 @@ pub(crate) fn result(id: SwitchId, outcome: Outcome, exit_code: Option<i32>) -> 
         started_at: at(2),
         finished_at: at(9),
         duration_ms: 7000,
+        operation: Operation::default(),
         kind: SwitchKind::default(),
         argv: vec!["--flake".to_owned(), ".".to_owned()],
         initiator: Initiator::Agent,
@@ -32,6 +34,7 @@ pub(crate) fn result(id: SwitchId, outcome: Outcome, exit_code: Option<i32>) -> 
         output_tail: "the end".to_owned(),
         wrapper_version: "0.1.0".to_owned(),
         host: "mac".to_owned(),
+        steps: None,
         note: None,
     }
 }
@@ -72,7 +75,7 @@ pub(crate) fn finished(result: SwitchResult, reload: Option<Reload>) -> SwitchSt
 }
 
 pub(crate) fn running() -> SwitchState {
-    SwitchState::Running { started_at: at(2) }
+    SwitchState::Running { started_at: at(2), steps: None }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -95,7 +98,9 @@ impl Dashboard {
     ) -> Reply {
         let initiator = if command.is_some() { Initiator::Agent } else { Initiator::User };
         let command_id = command.map(|command| command.parse().unwrap());
-        let report = SwitchReport { id, command_id, initiator, requested_at: at(1), state };
+        let operation = Operation::Switch;
+        let report =
+            SwitchReport { id, command_id, operation, initiator, requested_at: at(1), state };
         let body = serde_json::to_string(&report).unwrap();
         self.agent("PUT", &format!("/api/hosts/{host}/switches/{id}")).json(&body).send()
     }

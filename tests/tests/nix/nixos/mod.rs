@@ -7,7 +7,7 @@ use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, proc
 use host::{Evaluated, NixosHost, Rule};
 use nixfleet_protocol::{
     config_file, installed,
-    switch_kind::Runner,
+    switch_kind::{Purpose, Runner},
     switch_settings::{MergedSwitch, Surroundings},
 };
 use nixfleet_tests::stage::{folder, programs::Programs};
@@ -147,7 +147,12 @@ fn switch_of_wrapper(place: &Path, evaluated: &Evaluated) -> String {
     let program = file.nixos_rebuild.clone().unwrap();
     let arguments = command.arguments::<String>(&[]);
     command
-        .line(program, &arguments.into_iter().map(Into::into).collect::<Vec<_>>(), Runner::Own)
+        .line(
+            Purpose::Switch,
+            program,
+            &arguments.into_iter().map(Into::into).collect::<Vec<_>>(),
+            Runner::Own,
+        )
         .iter()
         .map(|word: &OsString| word.to_str().unwrap())
         .collect::<Vec<_>>()

@@ -130,6 +130,7 @@ fn what_switches_have_left() {
             process: ProcessIdentity { pid: 5, start: "1".to_owned() },
             switch: SwitchId::generate(),
             initiator: Initiator::User,
+            operation: nixfleet_protocol::operation::Operation::default(),
             kind: SwitchKind::HomeManager,
             argv: Vec::new(),
             since: now(),

@@ -1,0 +1,275 @@
+//! Bringing the checkout up to date: our own clone of `repo_url`, or one that was given.
+//!
+//! Our own is nobody else's: it is set to what the branch is at the remote, whatever stood there. Where that cannot be done,
+//! since it is another repository's, or broken, a new one is made beside it and takes its place in one step; so there is
+//! a whole checkout at every moment but the first. A given one is a person's, and is only ever brought forward.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nixfleet_protocol::{
+    journal::records::Request,
+    operation::{Pulled, Step, short},
+    state_dir::StateDir,
+    switch_settings::Repository,
+};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{
+    PerformError,
+    git::{CLONE_LIMIT, Git, LOCAL_LIMIT, REMOTE_LIMIT},
+    steps::{Performance, StepError},
+};
+use crate::{
+    messages::{say, warn, with_causes},
+    settings::Settings,
+};
+
+/// So many of the commits that a pull has brought are shown.
+const SHOWN_COMMITS: &str = "20";
+
+/// Where the checkout is that an operation of this request is about.
+pub(super) fn place(settings: &Settings, directory: &StateDir, request: &Request) -> PathBuf {
+    match &settings.switching.repository {
+        Some(_) => directory.checkout(),
+        None => request.cwd.clone(),
+    }
+}
+
+/// Brings it up to date.
+pub(super) fn pull(
+    settings: &Settings,
+    directory: &StateDir,
+    request: &Request,
+    performance: &mut Performance,
+) -> Result<(), PerformError> {
+    performance.begin(Step::Pull)?;
+    let repository = settings.switching.repository.as_ref();
+    let git = Git::find(repository)?;
+    let checkout = place(settings, directory, request);
+    let pulled = match repository {
+        Some(repository) => Own { git: &git, directory, repository }.pull()?,
+        None => pull_given(&git, &checkout)?,
+    };
+    show(&git, &checkout, &pulled);
+    performance.change(Step::Pull, |steps| steps.pulled = Some(pulled))?;
+    Ok(())
+}
+
+/// Says what has come.
+fn show(git: &Git, checkout: &Path, pulled: &Pulled) {
+    let after = short(&pulled.after);
+    match &pulled.before {
+        Some(before) if *before == pulled.after => say(&format!("already up to date at {after}")),
+        Some(before) => {
+            say(&format!("{}..{after}", short(before)));
+            let range = format!("{before}..{}", pulled.after);
+            let words = ["log", "--oneline", "--no-decorate", "--max-count", SHOWN_COMMITS, &range];
+            // Only for people; where the history was rewritten there may be none.
+            let _ = git.run(checkout, words, LOCAL_LIMIT);
+        }
+        None => say(&format!("at {after}")),
+    }
+}
+
+/// A checkout that somebody else looks after, too.
+fn pull_given(git: &Git, checkout: &Path) -> Result<Pulled, PerformError> {
+    let is_checkout = checkout.is_dir()
+        && git.ask(checkout, ["rev-parse", "--is-inside-work-tree"])?.as_deref() == Some("true");
+    if !is_checkout {
+        return Err(PerformError::Impossible(format!(
+            "there is nothing to pull: repo_url is not set, and {} is not a checkout of a git repository; set repo_url, or repo_dir to a checkout",
+            checkout.display()
+        )));
+    }
+    let before = git.revision(checkout, "HEAD")?;
+    git.run(checkout, ["pull", "--ff-only"], REMOTE_LIMIT)?;
+    Ok(Pulled { before, after: head(git, checkout)?, is_fresh: false })
+}
+
+fn head(git: &Git, checkout: &Path) -> Result<String, PerformError> {
+    git.revision(checkout, "HEAD")?.ok_or_else(|| {
+        let place = checkout.display();
+        PerformError::Impossible(format!("git does not say at which revision {place} is"))
+    })
+}
+
+/// What stands where our own clone is to be.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Nothing,
+    /// No git repository, or none of its own.
+    Other,
+    /// A clone of another repository.
+    Elsewhere,
+    Ours,
+}
+
+/// Our own clone.
+struct Own<'a> {
+    git: &'a Git,
+    directory: &'a StateDir,
+    repository: &'a Repository,
+}
+
+impl Own<'_> {
+    fn pull(&self) -> Result<Pulled, PerformError> {
+        self.clear_up()?;
+        let checkout = self.directory.checkout();
+        let why = match self.standing()? {
+            Standing::Nothing => return self.clone(None),
+            Standing::Other => "is no git repository",
+            Standing::Elsewhere => "is a clone of another repository",
+            Standing::Ours => {
+                let before = self.git.revision(&checkout, "HEAD").ok().flatten();
+                match self.follow(&checkout) {
+                    Ok(()) => {
+                        return Ok(Pulled {
+                            before,
+                            after: head(self.git, &checkout)?,
+                            is_fresh: false,
+                        });
+                    }
+                    Err(error @ StepError::TooLong { .. }) => return Err(error.into()),
+                    Err(error) if self.is_reachable() => {
+                        warn(&with_causes(&error));
+                        "cannot be brought up to date"
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        say(&format!("{} {why}; making a new one", checkout.display()));
+        self.clone(self.git.revision(&checkout, "HEAD").ok().flatten())
+    }
+
+    /// What an earlier pull has left that was killed.
+    fn clear_up(&self) -> Result<(), PerformError> {
+        let (checkout, old) = (self.directory.checkout(), self.directory.old_checkout());
+        if !is_there(&checkout) && is_there(&old) {
+            fs::rename(&old, &checkout).map_err(|source| files("put back", &checkout, source))?;
+        }
+        remove(&old)?;
+        remove(&self.directory.new_checkout())
+    }
+
+    fn standing(&self) -> Result<Standing, PerformError> {
+        let checkout = self.directory.checkout();
+        if !is_there(&checkout) {
+            return Ok(Standing::Nothing);
+        }
+        // A link or a folder inside of another repository is not ours to reset.
+        let is_folder = fs::symlink_metadata(&checkout).is_ok_and(|found| found.is_dir());
+        if !is_folder || !checkout.join(".git").is_dir() {
+            return Ok(Standing::Other);
+        }
+        let words = ["config", "--get", "remote.origin.url"];
+        let remote = self.git.ask(&checkout, words)?;
+        Ok(match remote {
+            Some(remote) if remote == self.repository.url => Standing::Ours,
+            Some(_) => Standing::Elsewhere,
+            None => Standing::Other,
+        })
+    }
+
+    /// Fetches the branch and sets the checkout to it.
+    fn follow(&self, checkout: &Path) -> Result<(), StepError> {
+        let branch = &self.repository.branch;
+        let remote = format!("refs/remotes/origin/{branch}");
+        let fetched = format!("+refs/heads/{branch}:{remote}");
+        self.git.run(checkout, ["fetch", "--prune", "origin", &fetched], REMOTE_LIMIT)?;
+        // `checkout` makes the branch that is followed now, `reset` throws away what stands on it.
+        let words = ["checkout", "--quiet", "--force", "-B", branch, &remote];
+        self.git.run(checkout, words, LOCAL_LIMIT)?;
+        self.git.run(checkout, ["reset", "--quiet", "--hard", &remote], LOCAL_LIMIT)
+    }
+
+    /// Whether the remote has the branch, as far as can be seen without the clone: then the clone is at fault.
+    fn is_reachable(&self) -> bool {
+        let branch = format!("refs/heads/{}", self.repository.branch);
+        let words = ["ls-remote", "--exit-code", "--quiet", &self.repository.url, &branch];
+        self.git.run(self.directory.root(), words, REMOTE_LIMIT).is_ok()
+    }
+
+    /// Makes a new clone beside, and puts it in place.
+    fn clone(&self, before: Option<String>) -> Result<Pulled, PerformError> {
+        let new = self.directory.new_checkout();
+        let words = [
+            "clone",
+            "--quiet",
+            "--template=",
+            "--origin=origin",
+            "--single-branch",
+            "--branch",
+            &self.repository.branch,
+            "--",
+            &self.repository.url,
+        ];
+        say(&format!("cloning {} ({})", self.repository.url, self.repository.branch));
+        let mut command = self.git.call(self.directory.root());
+        command.args(words).arg(&new);
+        super::steps::run("git clone", &mut command, CLONE_LIMIT)?;
+        put_in_place(&new, &self.directory.checkout(), &self.directory.old_checkout())
+            .map_err(|source| files("put in place", &self.directory.checkout(), source))?;
+        self.clear_up()?;
+        let after = head(self.git, &self.directory.checkout())?;
+        Ok(Pulled { before, after, is_fresh: true })
+    }
+}
+
+/// Puts the new one where the other is, in one step where the file system can.
+fn put_in_place(new: &Path, place: &Path, old: &Path) -> io::Result<()> {
+    if !is_there(place) {
+        return fs::rename(new, place);
+    }
+    match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+        // What was there is at `new` now.
+        Ok(()) => Ok(()),
+        // A pull that is killed between these two finds the old one again.
+        Err(_cannot_exchange) => {
+            fs::rename(place, old)?;
+            fs::rename(new, place)
+        }
+    }
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn remove(path: &Path) -> Result<(), PerformError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_gone) => return Ok(()),
+    };
+    removed.map_err(|source| files("remove", path, source))
+}
+
+fn files(action: &'static str, path: &Path, source: io::Error) -> PerformError {
+    PerformError::Files { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_checkout_takes_the_place_of_the_old_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = |name: &str| temporary.path().join(name);
+        let made = |name: &str| {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("which"), name).unwrap();
+        };
+        let which = || fs::read_to_string(path("place/which")).unwrap();
+        made("first");
+        put_in_place(&path("first"), &path("place"), &path("old")).unwrap();
+        assert_eq!(which(), "first");
+        made("second");
+        put_in_place(&path("second"), &path("place"), &path("old")).unwrap();
+        assert_eq!(which(), "second");
+    }
+}

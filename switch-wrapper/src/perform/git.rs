@@ -1,0 +1,136 @@
+//! The user's git: without prompts, with a time limit for every call, and with nothing secret in words or variables.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use nixfleet_protocol::switch_settings::Repository;
+
+use super::{
+    PerformError,
+    steps::{self, StepError},
+};
+
+/// How long something may take that talks to another machine.
+pub(super) const REMOTE_LIMIT: Duration = Duration::from_mins(5);
+
+/// How long it may take to get a whole repository.
+pub(super) const CLONE_LIMIT: Duration = Duration::from_mins(15);
+
+/// How long something may take that does not leave this machine.
+pub(super) const LOCAL_LIMIT: Duration = Duration::from_mins(2);
+
+/// How long a question may take that git answers from a file.
+const ASK_LIMIT: Duration = Duration::from_secs(20);
+
+/// The ssh that git runs. git has a shell read this; nothing from outside is in it, the key's path is in a variable. It
+/// never asks: a host that is not known yet is remembered, one whose key has changed is refused.
+const SSH: &str = "exec ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=15 \
+                   -o ServerAliveInterval=15 -o ServerAliveCountMax=4";
+
+/// What follows where a key was named.
+const WITH_KEY: &str = r#" -o IdentitiesOnly=yes -i "$NIXFLEET_SSH_KEY""#;
+
+/// What the user's own configuration could make git do beside what it is told.
+const QUIETLY: [&str; 8] = [
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "gc.autoDetach=false",
+    "-c",
+    "maintenance.autoDetach=false",
+    "-c",
+    "advice.detachedHead=false",
+];
+
+/// git, for one repository.
+#[derive(Debug)]
+pub(super) struct Git {
+    program: PathBuf,
+    ssh_key_file: Option<PathBuf>,
+}
+
+impl Git {
+    /// The git that PATH has. `repository` names the key for its remote.
+    pub(super) fn find(repository: Option<&Repository>) -> Result<Self, PerformError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path)
+            .map(|folder| folder.join("git"))
+            .find(|place| crate::switch::environment::is_program(place));
+        let program = found.ok_or_else(|| {
+            let looked_in = path.to_string_lossy();
+            PerformError::Impossible(format!(
+                "cannot find `git`; looked in {looked_in}; install it"
+            ))
+        })?;
+        let ssh_key_file = repository.and_then(|repository| repository.ssh_key_file.clone());
+        if let Some(key) = ssh_key_file.as_ref().filter(|key| !key.is_file()) {
+            let why = format!("ssh_key_file {} is not there; put the key there", key.display());
+            return Err(PerformError::Impossible(why));
+        }
+        Ok(Self { program, ssh_key_file })
+    }
+
+    /// A call of git, in this folder.
+    pub(super) fn call(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        let ssh = match &self.ssh_key_file {
+            Some(key) => {
+                command.env("NIXFLEET_SSH_KEY", key);
+                format!("{SSH}{WITH_KEY}")
+            }
+            None => SSH.to_owned(),
+        };
+        command
+            .args(QUIETLY)
+            .current_dir(folder)
+            .env("GIT_SSH_COMMAND", ssh)
+            .env("GIT_SSH_VARIANT", "ssh")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_PAGER", "cat")
+            // What asks by a window asks nobody here.
+            .env("GIT_ASKPASS", "false")
+            .env("SSH_ASKPASS", "false")
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .env("LC_ALL", "C");
+        // What another git has set around us is about another repository.
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Runs git to its end; what it says is the operation's output.
+    pub(super) fn run<Word: AsRef<OsStr>>(
+        &self,
+        folder: &Path,
+        words: impl IntoIterator<Item = Word>,
+        limit: Duration,
+    ) -> Result<(), StepError> {
+        let mut command = self.call(folder);
+        command.args(words);
+        let verb = command.get_args().nth(QUIETLY.len()).map(OsStr::to_string_lossy);
+        let what = format!("git {}", verb.as_deref().unwrap_or_default());
+        steps::run(&what, &mut command, limit)
+    }
+
+    /// What git answers, without white space around it; nothing where it cannot answer.
+    pub(super) fn ask<const N: usize>(
+        &self,
+        folder: &Path,
+        words: [&str; N],
+    ) -> Result<Option<String>, StepError> {
+        let mut command = self.call(folder);
+        let ended = steps::ask(command.args(words), ASK_LIMIT)?;
+        let said = ended.stdout.trim();
+        Ok((ended.exit_code == Some(0) && !said.is_empty()).then(|| said.to_owned()))
+    }
+
+    /// The revision that this name stands for.
+    pub(super) fn revision(&self, folder: &Path, name: &str) -> Result<Option<String>, StepError> {
+        self.ask(folder, ["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")])
+    }
+}

@@ -1,0 +1,121 @@
+//! The host's tests: the scripts `hosts/HOST/tests/T*.sh` of the checkout, one after the other, each with a time limit.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nixfleet_protocol::{
+    journal::records::Request,
+    operation::{MAX_NAMED_TESTS, Step, Tests},
+    state_dir::StateDir,
+};
+
+use super::{
+    PerformError, checkout,
+    steps::{self, Performance, StepError},
+};
+use crate::{
+    exit,
+    messages::{fail, say},
+    settings::Settings,
+};
+
+/// How long a test may take.
+const TEST_LIMIT: Duration = Duration::from_mins(10);
+
+/// More tests than this are not run: the rest is not there.
+const MAX_TESTS: usize = 1000;
+
+/// Runs them. That one fails is no reason not to run the others.
+pub(super) fn run(
+    settings: &Settings,
+    directory: &StateDir,
+    request: &Request,
+    performance: &mut Performance,
+) -> Result<u8, PerformError> {
+    performance.begin(Step::Test)?;
+    let checkout = checkout::place(settings, directory, request);
+    let folder = checkout.join("hosts").join(&request.host).join("tests");
+    let scripts = scripts(&folder);
+    let mut tests =
+        Tests { total: u32::try_from(scripts.len()).unwrap_or(u32::MAX), ..Tests::default() };
+    if scripts.is_empty() {
+        say(&format!("there are no tests: no T*.sh in {}", folder.display()));
+    }
+    for script in &scripts {
+        tests.current += 1;
+        note(performance, &tests)?;
+        let name = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        say(&format!("test {} of {}: {name}", tests.current, tests.total));
+        let began = Instant::now();
+        match run_one(&name, script, &checkout) {
+            Ok(()) => {
+                tests.passed += 1;
+                say(&format!("{name}: passed in {:.1} s", began.elapsed().as_secs_f64()));
+            }
+            Err(error) => {
+                fail(&crate::messages::with_causes(&error));
+                if tests.failed.len() < MAX_NAMED_TESTS {
+                    tests.failed.push(name);
+                }
+            }
+        }
+    }
+    tests.is_over = true;
+    note(performance, &tests)?;
+    say(&tests.verdict());
+    Ok(if tests.passed == tests.total { 0 } else { exit::FAILURE })
+}
+
+fn note(performance: &mut Performance, tests: &Tests) -> Result<(), StepError> {
+    performance.change(Step::Test, |steps| steps.tests = Some(tests.clone()))
+}
+
+/// In the order of their names.
+fn scripts(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let is_test = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with('T') && path.extension().is_some_and(|kind| kind == "sh") && path.is_file()
+    };
+    let mut scripts: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(is_test).take(MAX_TESTS).collect();
+    scripts.sort();
+    scripts
+}
+
+fn run_one(name: &str, script: &Path, checkout: &Path) -> Result<(), StepError> {
+    let can_run = script.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
+    let mut command = if can_run {
+        Command::new(script)
+    } else {
+        let mut bash = Command::new("bash");
+        bash.arg(script);
+        bash
+    };
+    steps::run(name, command.current_dir(checkout), TEST_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_found_by_name_and_run_in_order() {
+        let temporary = tempfile::tempdir().unwrap();
+        for name in ["T02-b.sh", "T01-a.sh", "t03.sh", "T04.txt", "notes.md"] {
+            fs::write(temporary.path().join(name), "").unwrap();
+        }
+        fs::create_dir(temporary.path().join("T05.sh")).unwrap();
+        let names: Vec<String> = scripts(temporary.path())
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(names, ["T01-a.sh", "T02-b.sh"]);
+        assert!(scripts(&temporary.path().join("absent")).is_empty());
+    }
+}

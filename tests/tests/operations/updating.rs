@@ -1,0 +1,71 @@
+//! `update`: newer inputs for the flake. Nix is a stand-in; git and the remote are real.
+
+use nixfleet_protocol::{
+    journal::records::Outcome,
+    operation::{Operation, Step, Updated},
+};
+
+use crate::bench::Bench;
+
+/// Updates to what the file `newest` says.
+const NIX: &str = "#!/bin/sh\necho \"$*\" >> \"$HOME/nix-calls\"\n[ -e FAIL ] && exit 1\ncat \"$HOME/newest\" > flake.lock\n";
+
+fn bench() -> Option<Bench> {
+    let bench = Bench::with_own_clone()?;
+    bench.program("nix", NIX);
+    bench.publish("flake.nix", "{ }");
+    bench.publish("flake.lock", "old");
+    Some(bench)
+}
+
+fn update(bench: &Bench) -> (Option<i32>, Outcome, Option<Updated>) {
+    let (code, result) = bench.run(&["update"]);
+    assert_eq!(result.operation, Operation::Update);
+    (code, result.outcome, result.steps.and_then(|steps| steps.updated))
+}
+
+#[test]
+fn an_update_is_committed_and_pushed() {
+    let Some(bench) = bench() else { return };
+    bench.folder.write("home/newest", "old").unwrap();
+    let (code, outcome, updated) = update(&bench);
+    assert_eq!((code, outcome), (Some(0), Outcome::Succeeded));
+    assert_eq!(updated, Some(Updated { commit: None, not_pushed: None }));
+
+    bench.folder.write("home/newest", "new").unwrap();
+    let (code, _, updated) = update(&bench);
+    let commit = updated.and_then(|updated| updated.commit).unwrap();
+    assert_eq!(code, Some(0));
+    let remote = bench.folder.path("remote");
+    assert_eq!(bench.git(&remote, &["rev-parse", "main"]), commit);
+    let shown = bench.git(&remote, &["show", "--stat", "--format=%an %s", "main"]);
+    assert!(shown.contains("NixFleet on testmac flake.lock: update inputs"), "{shown}");
+    assert!(shown.contains("1 file changed"), "{shown}");
+}
+
+#[test]
+fn a_remote_that_takes_nothing_is_said_and_the_update_is_there() {
+    let Some(bench) = bench() else { return };
+    bench.folder.write("home/newest", "new").unwrap();
+    let hook = bench.folder.path("remote/hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (code, outcome, updated) = update(&bench);
+    assert_eq!((code, outcome), (Some(0), Outcome::Succeeded));
+    let updated = updated.unwrap();
+    assert!(updated.not_pushed.unwrap().contains("git push failed"));
+    assert_eq!(bench.checked_out("flake.lock").as_deref(), Some("new"));
+    assert!(updated.commit.is_some());
+}
+
+#[test]
+fn an_update_that_fails_is_no_update() {
+    let Some(bench) = bench() else { return };
+    bench.folder.write("home/newest", "new").unwrap();
+    bench.publish("FAIL", "");
+    let (code, result) = bench.run(&["update"]);
+    assert_eq!((code, result.outcome), (Some(1), Outcome::Failed));
+    let steps = result.steps.unwrap();
+    assert_eq!((steps.step, steps.updated), (Step::Update, None));
+}
