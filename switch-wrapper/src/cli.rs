@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory as _, Parser, Subcommand};
 use nixfleet_protocol::{
     journal::records::{HealingCause, SwitchId},
     operation::Operation,
@@ -13,6 +13,7 @@ use nixfleet_protocol::{
 
 use crate::{
     ensure::JobKind,
+    manual::MANUAL,
     perform,
     report::Reason,
     selftest,
@@ -33,39 +34,11 @@ pub(crate) enum Task {
     Perform { id: SwitchId, last: Vec<OsString> },
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  nixfleet-switch                           switch, with what the config file says
-  nixfleet-switch --flake .#me@laptop       with home-manager's own arguments
-  nixfleet-switch --wait=10min --flake .    wait for a switch that is running
-  nixfleet-switch --timeout=30min           end home-manager after half an hour
-  nixfleet-switch pull-switch               bring the checkout up to date and switch to it
-  nixfleet-switch rollback                  back to the generation before this one
-  nixfleet-switch history                   what was switched, and how it ended
-  nixfleet-switch logs                      the output of the last switch
-
-Everything that is not listed above is passed to `home-manager switch`, or to what `switch_kind` in the config
-file puts in its place, as it is; what follows `--` always is.";
-
-const DOCTOR_HELP: &str = "\
-It looks at the service manager, the agent and its definition, the watchdog, the journal, \
-home-manager's release and the state directory. It changes nothing. Of what only root could see it \
-says that it cannot tell.
-
-Exit codes:
-  0   nothing needs attention
-  1   something does
-
-Examples:
-  nixfleet-switch doctor
-  nixfleet-switch doctor --json | jq -r '.findings[] | select(.remedy) | .id, .remedy[]'";
-
 /// Runs `home-manager switch`, keeps its true result, and brings the NixFleet agent back.
 #[derive(Debug, Parser)]
 #[command(
     name = "nixfleet-switch",
     version,
-    after_help = EXAMPLES,
     override_usage = "nixfleet-switch [--wait[=DURATION]] [--timeout=DURATION] [HOME-MANAGER-ARGUMENTS]...\n       nixfleet-switch <COMMAND>",
     disable_help_subcommand = true
 )]
@@ -108,10 +81,11 @@ pub(crate) enum Verb {
     /// Watch over the agent until ended; `install` makes a job of this
     Watchdog,
     /// Find what keeps this host from being well, and say what mends it
-    #[command(after_help = DOCTOR_HELP)]
     Doctor(Output),
     /// Prove against this Mac's launchd what NixFleet relies on, with throw-away jobs; takes a minute or two
     Selftest(Selftest),
+    #[command(flatten)]
+    Manual(nixfleet_manual::Verb),
     /// Run a switch that the agent has accepted
     #[command(hide = true)]
     Run(Run),
@@ -325,14 +299,14 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
         return Ok(Task::Perform { id, last });
     }
     if arguments.first().is_some_and(|first| is_own_verb(first)) {
-        let line = CommandLine::try_parse_from(with_name(arguments))?;
+        let line = MANUAL.parse::<CommandLine>(with_name(arguments))?;
         return match line.verb {
             Some(verb) => Ok(Task::Own(verb)),
             None => Ok(switch(&line, Vec::new())),
         };
     }
     let (own, home_manager) = split(arguments);
-    let line = CommandLine::try_parse_from(with_name(own))?;
+    let line = MANUAL.parse::<CommandLine>(with_name(own))?;
     Ok(switch(&line, home_manager))
 }
 
@@ -341,12 +315,19 @@ fn switch(line: &CommandLine, arguments: Vec<OsString>) -> Task {
     Task::Switch { arguments, options: Options { patience, timeout: line.timeout } }
 }
 
+/// The command line's description.
+pub(crate) fn command() -> Command {
+    CommandLine::command()
+}
+
 fn with_name(arguments: Vec<OsString>) -> impl Iterator<Item = OsString> {
     [OsString::from("nixfleet-switch")].into_iter().chain(arguments)
 }
 
 fn is_own_verb(word: &OsStr) -> bool {
-    CommandLine::command().get_subcommands().any(|verb| word == OsStr::new(verb.get_name()))
+    // Describing all verbs takes longer than anything else here, and flags are what most switches begin with.
+    !word.as_encoded_bytes().starts_with(b"-")
+        && command().get_subcommands().any(|verb| word == OsStr::new(verb.get_name()))
 }
 
 /// Takes our own flags out of home-manager's arguments. Each is one word, so none can be the value of another.
@@ -442,6 +423,10 @@ mod tests {
         assert!(parsed(&["rollback", "--flake", "."]).is_err());
         assert!(matches!(parsed(&["logs", "0198"]), Ok(Task::Own(Verb::Logs(_)))));
         check(&["--flake", "status"], &["--flake", "status"], Patience::None, None);
+        assert!(matches!(parsed(&["completions", "zsh"]), Ok(Task::Own(Verb::Manual(_)))));
+        assert!(parsed(&["completions"]).is_err());
+        assert!(matches!(parsed(&["man", "--dir", "man1"]), Ok(Task::Own(Verb::Manual(_)))));
+        check(&["--", "man"], &["man"], Patience::None, None);
         assert!(parsed(&["run", "../x"]).is_err());
         assert!(parsed(&["history", "--nonsense"]).is_err());
     }
@@ -455,6 +440,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        CommandLine::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -4,6 +4,7 @@
 //! `nixfleet-watchdog`, which has of all this only the watchdog: `nixfleet-switch watchdog` becomes that program.
 //!
 //! - [`cli`]: own verbs first, everything else is home-manager's.
+//! - [`manual`]: what is said of it all, in `--help` and in manual pages.
 //! - [`settings`]: environment over config file over default.
 //! - [`switch`]: one switch, from its request to its result.
 //! - [`perform`]: the steps of what is more than a switch: pulling, testing, going back.
@@ -24,6 +25,7 @@ mod ensure;
 mod exit;
 mod gc_root;
 mod install;
+mod manual;
 mod messages;
 mod perform;
 mod report;
@@ -202,10 +204,23 @@ fn perform(task: Task) -> Result<u8, Failure> {
         Task::Own(Verb::Selftest(wish)) => {
             selftest::run(&Settings::load()?, wish.keep, wish.output.json)
         }
+        Task::Own(Verb::Manual(verb)) => Ok(tell(&verb)),
         Task::Own(Verb::SelftestAgent(arguments)) => selftest::be_agent(&arguments),
         Task::Own(Verb::SelftestChild(arguments)) => selftest::be_child(&arguments),
         Task::Own(Verb::SelftestHomeManager { arguments }) => {
             Ok(selftest::be_home_manager(&arguments))
+        }
+    }
+}
+
+/// Completions and manual pages. Their errors are not among those of the watchdog, which has to stay small.
+fn tell(verb: &nixfleet_manual::Verb) -> u8 {
+    match verb.perform(cli::command(), &manual::MANUAL) {
+        Ok(()) => 0,
+        Err(error) if error.is_closed_pipe() => 0,
+        Err(error) => {
+            messages::fail(&messages::with_causes(&error));
+            exit::STATE_DIR
         }
     }
 }
