@@ -2,23 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-
-const EXAMPLES: &str = "\
-Examples:
-  nixfleet-agent                                   run with ~/.config/nixfleet/config.toml
-  nixfleet-agent --config /etc/nixfleet.toml       run with this file
-  nixfleet-agent check-config                      say what is set, and by what
-  NIXFLEET_TOKEN_FILE=~/.nixfleet-token nixfleet-agent --url https://fleet.example.org
-
-A flag wins over its environment variable (NIXFLEET_URL and so on), that over the config file, that over the default.
-The token itself has no flag: a command line is readable by everyone on the machine.
-
-Exit codes: 0 ended by SIGTERM or SIGINT, 64 usage, 74 state directory, 75 another agent runs, 78 configuration.";
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 /// The NixFleet agent: polls the dashboard, starts switches, reports how they ended.
 #[derive(Debug, Parser)]
-#[command(name = "nixfleet-agent", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "nixfleet-agent", version, disable_help_subcommand = true)]
 pub(crate) struct CommandLine {
     #[command(flatten)]
     pub(crate) flags: Flags,
@@ -37,21 +25,24 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Manual(nixfleet_manual::Verb),
 }
 
 /// The settings that have a flag.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Settings")]
 pub(crate) struct Flags {
     /// The config file [default: ~/.config/nixfleet/config.toml, else /etc/nixfleet/config.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
 
     /// The dashboard, such as https://fleet.example.org
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
 
     /// The file with the dashboard's token; only its owner may read it
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
 
     /// The host's name at the dashboard [default: the system's, up to the first dot]
@@ -63,15 +54,15 @@ pub(crate) struct Flags {
     pub(crate) interval: Option<String>,
 
     /// Where home-manager runs [default: the home directory]
-    #[arg(long, global = true, value_name = "DIRECTORY")]
+    #[arg(long, global = true, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     pub(crate) repo_dir: Option<PathBuf>,
 
     /// nixfleet-switch [default: ~/.local/state/nixfleet/bin, beside this program, PATH]
-    #[arg(long, global = true, value_name = "PROGRAM")]
+    #[arg(long, global = true, value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub(crate) switch: Option<PathBuf>,
 
     /// Where the agent keeps its journal [default: ~/.local/state/nixfleet]
-    #[arg(long, global = true, value_name = "DIRECTORY")]
+    #[arg(long, global = true, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
 
     /// Send the token over plain http too
@@ -79,7 +70,7 @@ pub(crate) struct Flags {
     pub(crate) allow_insecure_http: Option<String>,
 
     /// Certificates (PEM) to trust beside the bundled ones
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
 
     /// error, warn, info, debug or trace [default: info]

@@ -4,6 +4,7 @@
 //! the agent; the agent reads the journal and tells the dashboard, and a new agent goes on where the old one ended.
 //!
 //! - `command_line`, `settings`: what the agent is told, checked once.
+//! - `manual`: what is said of it, in `--help` and in manual pages.
 //! - `running_agent`: being the one agent, and saying so.
 //! - `installed_watch`: whether this agent still is what is installed.
 //! - `decide`: what to do next; pure.
@@ -22,6 +23,7 @@ mod host_facts;
 mod installed_watch;
 mod journal_desk;
 mod logging;
+mod manual;
 mod messages;
 mod report;
 mod run;
@@ -29,25 +31,26 @@ mod running_agent;
 mod settings;
 mod wrapper;
 
-use std::{io, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
-use clap::Parser as _;
+use clap::CommandFactory as _;
 
 use command_line::{CommandLine, Verb};
 use exit::Exit;
+use manual::MANUAL;
 use settings::{Environment, Origin, Outcome, Settings};
 
 /// The program: reads the command line, does what it says, answers with an exit code.
 pub fn main() -> ExitCode {
-    let command_line = match CommandLine::try_parse() {
+    let command_line = match MANUAL.parse::<CommandLine>(env::args_os()) {
         Ok(command_line) => command_line,
         Err(answer) => return explain(&answer).into(),
     };
     let origin = Origin::new(command_line.flags, Environment::of_process());
-    let outcome = origin.load();
     match command_line.verb {
-        Some(Verb::CheckConfig { json }) => check_config(outcome, json).into(),
-        Some(Verb::Run) | None => match outcome.checked {
+        Some(Verb::Manual(verb)) => tell(&verb).into(),
+        Some(Verb::CheckConfig { json }) => check_config(origin.load(), json).into(),
+        Some(Verb::Run) | None => match origin.load().checked {
             Ok(settings) => run(settings, origin).into(),
             Err(errors) => {
                 // Without a standard error there is nobody to tell; the exit code says it too.
@@ -55,6 +58,18 @@ pub fn main() -> ExitCode {
                 Exit::Configuration.into()
             }
         },
+    }
+}
+
+/// Completions and manual pages, which no configuration has a say in.
+fn tell(verb: &nixfleet_manual::Verb) -> Exit {
+    match verb.perform(CommandLine::command(), &MANUAL) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.is_closed_pipe() => Exit::Done,
+        Err(error) => {
+            messages::fail(&messages::with_causes(&error));
+            Exit::StateDir
+        }
     }
 }
 
