@@ -5,6 +5,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
+//! | `manual` | what is said of it, in `--help` and in manual pages |
 //! | `settings` | flags, environment and token files, validated once |
 //! | `server` | the routes, and serving them until told to stop |
 //! | `agent_v1`, `agent_v2` | what agents call: the protocol of existing dashboards, and the superset |
@@ -24,6 +25,7 @@ mod context;
 mod delivery;
 mod limits;
 mod liveness;
+mod manual;
 mod operator;
 mod progress;
 mod rate_limit;
@@ -36,40 +38,62 @@ mod store;
 mod wake;
 
 use std::{
+    env,
     error::Error,
     io::{self, Write as _},
     process::ExitCode,
 };
 
-use clap::Parser as _;
+use clap::CommandFactory as _;
 
 use crate::{
-    settings::{Cli, Command, Settings},
+    manual::MANUAL,
+    settings::{Cli, Command, ServeOptions, Settings},
     startup::StartError,
 };
 
 /// Wrong usage, as in `sysexits.h`.
 const EXIT_USAGE: u8 = 64;
 
+/// A text that was asked for cannot be written, likewise.
+const EXIT_OUTPUT: u8 = 74;
+
 /// Reads the command line, serves until a signal, and says by the exit code how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match MANUAL.parse::<Cli>(env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return explain_usage(&error),
     };
-    let Command::Serve(options) = cli.command;
+    match cli.command {
+        Command::Serve(options) => serve(*options),
+        Command::Manual(verb) => tell(&verb),
+    }
+}
+
+fn serve(options: ServeOptions) -> ExitCode {
     startup::log_to_stderr();
-    let ended = Settings::from_options(*options)
+    let ended = Settings::from_options(options)
         .map_err(StartError::Settings)
         .and_then(startup::serve_until_signal);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // With standard error gone, the exit code still says it.
-            let _ = writeln!(io::stderr(), "nixfleet-dashboard: {}", with_sources(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => fail(&error, error.exit_code()),
     }
+}
+
+/// Completions and manual pages.
+fn tell(verb: &nixfleet_manual::Verb) -> ExitCode {
+    match verb.perform(Cli::command(), &MANUAL) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => fail(&error, EXIT_OUTPUT),
+    }
+}
+
+fn fail(error: &dyn Error, code: u8) -> ExitCode {
+    // With standard error gone, the exit code still says it.
+    let _ = writeln!(io::stderr(), "nixfleet-dashboard: {}", with_sources(error));
+    ExitCode::from(code)
 }
 
 /// Help and version are answers, not errors.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use nixfleet_protocol::wire::{
     fields::{FieldError, Token},
     v2::LEASE_SECONDS,
@@ -22,25 +22,9 @@ const OTHERS: u32 = 0o077;
 /// The largest token file, in bytes.
 const MAX_TOKEN_FILE_BYTES: u64 = 8 * 1024;
 
-const AFTER_HELP: &str = "\
-Tokens come from files that only you can read, or from the environment; never from the command line:
-  NIXFLEET_API_TOKEN        the agents' shared token, unless --agent-token-file is given
-  NIXFLEET_OPERATOR_TOKEN   the operator's token, unless --operator-token-file is given
-  NIXFLEET_LOG              what to log on standard error, such as `debug` [default: info]
-
-The first line on standard output is `listening on http://ADDRESS:PORT`. SIGTERM or SIGINT ends the dashboard within a
-second. It speaks plain HTTP: put a proxy with TLS before it when others than this machine reach it.
-
-Exit codes: 0 told to stop, 64 wrong usage, 71 the system refused something, 74 the database cannot be used, 75 another
-dashboard uses the database, 78 the tokens cannot be used.
-
-  umask 077; openssl rand -hex 32 > agent-token; openssl rand -hex 32 > operator-token
-  nixfleet-dashboard serve --database fleet.sqlite --agent-token-file agent-token --operator-token-file operator-token
-  curl -H \"Authorization: Bearer $(cat operator-token)\" http://127.0.0.1:8000/api/hosts";
-
 /// The NixFleet dashboard: agents report to it, operators queue commands
 #[derive(Debug, Parser)]
-#[command(name = "nixfleet-dashboard", version, after_help = AFTER_HELP)]
+#[command(name = "nixfleet-dashboard", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -51,36 +35,49 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve agents and operators until SIGTERM or SIGINT
-    #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeOptions>),
+    #[command(flatten)]
+    Manual(nixfleet_manual::Verb),
 }
 
 /// The options of `serve`, as they were given.
 #[derive(Debug, Args)]
 pub(crate) struct ServeOptions {
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, env = "NIXFLEET_LISTEN", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        env = "NIXFLEET_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
     listen: SocketAddr,
     /// The SQLite file; it is made if it is not there
-    #[arg(long, env = "NIXFLEET_DATABASE", value_name = "PATH")]
+    #[arg(long, env = "NIXFLEET_DATABASE", hide_env_values = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     database: PathBuf,
     /// File with the token that all agents share
-    #[arg(long, env = "NIXFLEET_API_TOKEN_FILE", value_name = "PATH")]
+    #[arg(long, env = "NIXFLEET_API_TOKEN_FILE", hide_env_values = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     agent_token_file: Option<PathBuf>,
     /// File with the operator's token
-    #[arg(long, env = "NIXFLEET_OPERATOR_TOKEN_FILE", value_name = "PATH")]
+    #[arg(long, env = "NIXFLEET_OPERATOR_TOKEN_FILE", hide_env_values = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     operator_token_file: Option<PathBuf>,
     /// Whether the shared token is good at all. With `false` only hosts that already have a token of their own get in
-    #[arg(long, env = "NIXFLEET_ALLOW_SHARED_AGENT_TOKEN", default_value_t = true, action = ArgAction::Set)]
+    #[arg(long, env = "NIXFLEET_ALLOW_SHARED_AGENT_TOKEN", hide_env_values = true, default_value_t = true, value_name = "true|false", hide_possible_values = true, action = ArgAction::Set)]
     allow_shared_agent_token: bool,
     /// Whether a host gets a token of its own on its first call
-    #[arg(long, env = "NIXFLEET_AUTO_PROVISION_AGENT_TOKENS", default_value_t = true, action = ArgAction::Set)]
+    #[arg(long, env = "NIXFLEET_AUTO_PROVISION_AGENT_TOKENS", hide_env_values = true, default_value_t = true, value_name = "true|false", hide_possible_values = true, action = ArgAction::Set)]
     provision_agent_tokens: bool,
     /// Whether to limit how often each address may call each path
-    #[arg(long, env = "NIXFLEET_RATE_LIMITS", default_value_t = true, action = ArgAction::Set)]
+    #[arg(long, env = "NIXFLEET_RATE_LIMITS", hide_env_values = true, default_value_t = true, value_name = "true|false", hide_possible_values = true, action = ArgAction::Set)]
     rate_limits: bool,
     /// The most connections at the same time; every waiting agent has one
-    #[arg(long, env = "NIXFLEET_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "NIXFLEET_MAX_CONNECTIONS",
+        hide_env_values = true,
+        default_value_t = 10_000,
+        value_name = "NUMBER"
+    )]
     max_connections: u32,
     /// How long a command stays with an agent that does not acknowledge it; tests make it short
     #[arg(long, env = "NIXFLEET_LEASE_SECONDS", default_value_t = LEASE_SECONDS, hide = true)]
