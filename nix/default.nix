@@ -3,7 +3,17 @@
 
 let
   # Not by callPackage, which adds to the packages what is none.
-  packagesOf = pkgs: import ./package.nix { inherit (pkgs) lib rustPlatform rustc; };
+  packagesOf =
+    pkgs:
+    import ./package.nix {
+      inherit (pkgs)
+        installShellFiles
+        lib
+        rustPlatform
+        rustc
+        stdenv
+        ;
+    };
   packages = packagesOf pkgs;
 in
 {

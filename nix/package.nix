@@ -1,8 +1,10 @@
 # The three programs, each a package of its own, from the workspace at the root.
 {
+  installShellFiles,
   lib,
   rustPlatform,
   rustc,
+  stdenv,
 }:
 
 let
@@ -55,6 +57,16 @@ let
           ];
           # The programs can be made to die between two steps only where they are not built for release.
           checkType = "debug";
+          # Each program writes its own completions and manual pages; for another kind of machine it cannot be run here.
+          nativeBuildInputs = [ installShellFiles ];
+          postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+            for shell in bash fish zsh; do
+              $out/bin/${crate} completions $shell > ${crate}.$shell
+              installShellCompletion --cmd ${crate} --$shell ${crate}.$shell
+            done
+            $out/bin/${crate} man --dir manual-pages
+            installManPage manual-pages/*
+          '';
           # Programs and their dashboards meet on 127.0.0.1.
           __darwinAllowLocalNetworking = true;
 

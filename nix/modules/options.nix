@@ -7,7 +7,7 @@
 let
   inherit (lib) literalExpression mkOption types;
 
-  packages = import ../package.nix { inherit (pkgs) lib rustPlatform rustc; };
+  inherit (import ../. { inherit pkgs; }) packages;
 
   # Nobody needs it any more, and a configuration that sets it is still good.
   forgotten = mkOption {

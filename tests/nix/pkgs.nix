@@ -10,11 +10,15 @@ let
   };
   pkgs = {
     inherit lib;
-    stdenv.hostPlatform = {
-      inherit system;
-      isDarwin = lib.hasSuffix "-darwin" system;
-      isLinux = lib.hasSuffix "-linux" system;
+    stdenv = {
+      hostPlatform = {
+        inherit system;
+        isDarwin = lib.hasSuffix "-darwin" system;
+        isLinux = lib.hasSuffix "-linux" system;
+      };
+      buildPlatform.canExecute = host: host.system == system;
     };
+    installShellFiles = package "installShellFiles";
     rustc.version = "1.95.0";
     rustPlatform.buildRustPackage =
       arguments: arguments // package "${arguments.pname}-${arguments.version}";

@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use nixfleet_tests::stage::programs::Programs;
 use serde_json::{Map, Value, json};
 
 use crate::evaluated::{evaluate, has, has_nix, nix, root, text};
@@ -79,4 +81,61 @@ fn packages_are_there_with_and_without_flakes() {
         evaluate(&format!("(import {root} {{ pkgs = {old}; }}).packages.nixfleet-agent.pname"));
     let refused = refused.unwrap_err();
     assert!(refused.contains("docs/install.md"), "{refused}");
+}
+
+/// The step of the build that puts completions and pages where shells and man(1) look, on a machine for which it is built
+/// or on another.
+fn post_install(program: &str, build_machine: &str) -> String {
+    let root = root();
+    let root = root.display();
+    let pkgs = format!(
+        "(import {root}/tests/nix/pkgs.nix {{ system = \"x86_64-linux\"; }}) // {{ stdenv = {{ \
+           hostPlatform.system = \"x86_64-linux\"; \
+           buildPlatform.canExecute = host: host.system == \"{build_machine}\"; }}; }}"
+    );
+    let package = format!("(import {root} {{ pkgs = {pkgs}; }}).packages.{program}");
+    let inputs = format!("map (input: input.name) {package}.nativeBuildInputs");
+    assert_eq!(evaluate(&inputs).unwrap(), json!(["installShellFiles"]));
+    let step = evaluate(&format!("{package}.postInstall")).unwrap();
+    step.as_str().unwrap().to_owned()
+}
+
+#[test]
+fn packages_bring_completions_and_manual_pages() {
+    if !has_nix() {
+        return;
+    }
+    let programs = Programs::get().unwrap();
+    for (name, path) in [
+        ("nixfleet-agent", programs.agent()),
+        ("nixfleet-switch", programs.switch()),
+        ("nixfleet-dashboard", programs.dashboard()),
+    ] {
+        assert_eq!(post_install(name, "aarch64-darwin"), "");
+
+        // Played, with what nixpkgs' installShellFiles is called with.
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("out/bin");
+        fs::create_dir_all(&bin).unwrap();
+        symlink(path, bin.join(name)).unwrap();
+        let step = post_install(name, "x86_64-linux");
+        let played = format!(
+            "set -eu\ninstallShellCompletion() {{ echo \"$@\"; }}\ninstallManPage() {{ echo \"$1\"; }}\n{step}"
+        );
+        let output = Command::new("bash")
+            .args(["-c", &played])
+            .current_dir(folder.path())
+            .env("out", folder.path().join("out"))
+            .output()
+            .unwrap();
+        let shells = ["bash", "fish", "zsh"];
+        let completions =
+            shells.map(|shell| format!("--cmd {name} --{shell} {name}.{shell}\n")).concat();
+        let first = if name == "nixfleet-agent" { "-check-config" } else { "-completions" };
+        assert_eq!(text(&output), format!("{completions}manual-pages/{name}{first}.1\n"));
+        for shell in shells {
+            let script = fs::metadata(folder.path().join(format!("{name}.{shell}"))).unwrap();
+            assert!(script.len() > 500, "{shell}");
+        }
+    }
 }
