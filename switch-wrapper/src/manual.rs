@@ -6,6 +6,12 @@ use nixfleet_manual::{Manual, Table, Words};
 pub(crate) const MANUAL: Manual = Manual {
     program: PROGRAM,
     commands: &[
+        ("pull", PULL),
+        ("pull-switch", PULL_SWITCH),
+        ("test", TEST),
+        ("update", UPDATE),
+        ("rollback", ROLLBACK),
+        ("dry-run", DRY_RUN),
         ("status", STATUS),
         ("history", HISTORY),
         ("logs", LOGS),
@@ -88,6 +94,8 @@ const PROGRAM: Words = Words {
         ("nixfleet-switch --flake .#me@laptop", "with home-manager's own arguments"),
         ("nixfleet-switch --wait=10min --flake .", "wait for a switch that is running"),
         ("nixfleet-switch --timeout=30min", "end home-manager after half an hour"),
+        ("nixfleet-switch pull-switch", "newest state of the checkout, then switch to it"),
+        ("nixfleet-switch rollback", "back to the generation before this one"),
         ("nixfleet-switch history", "what was switched, and how it ended"),
         ("nixfleet-switch logs", "the output of the last switch"),
     ],
@@ -118,6 +126,70 @@ const LOOKING_AFTER: Table = &[
     ("74", "the state directory cannot be used"),
     ("78", "the configuration makes no sense"),
 ];
+
+/// Of an operation beside a switch.
+const OPERATION: Table = &[
+    ("0", "done, and the agent is as it should be"),
+    ("64", "the command line makes no sense"),
+    ("69", "done, but the agent is not back"),
+    ("74", "the state directory cannot be used"),
+    ("75", "another switch is running; the message says whose"),
+    ("78", "the configuration makes no sense, or there is nothing to do it with"),
+    ("124", "it took too long and was ended"),
+    ("128 + n", "signal n ended it"),
+    ("other", "it failed: the code of the program that did, or 1"),
+];
+
+const PULL: Words = Words {
+    description: &[
+        "With `repo_url` in the config: the clone in the state directory is set to what the branch is at the remote, whatever stands in it; it is made where there is none, and made anew where it is broken or of another repository. Without it: `git pull --ff-only` in the folder where it is called.",
+        "git is the one that PATH has. It is never asked for a password.",
+    ],
+    exit_codes: OPERATION,
+    examples: &[("nixfleet-switch pull --wait=5min", "after the switch that is running")],
+    ..Words::NONE
+};
+
+const PULL_SWITCH: Words = Words {
+    description: &["What cannot be pulled is not switched to."],
+    exit_codes: OPERATION,
+    examples: &[("nixfleet-switch pull-switch", "what the dashboard's `pull-switch` does")],
+    ..Words::NONE
+};
+
+const TEST: Words = Words {
+    description: &[
+        "All of them run, in the order of their names, in the checkout; each may take ten minutes. A test has passed when it exits with 0.",
+    ],
+    exit_codes: OPERATION,
+    examples: &[("nixfleet-switch test", "the tests of this host")],
+    ..Words::NONE
+};
+
+const UPDATE: Words = Words {
+    description: &[
+        "Pulls first. What has changed in flake.lock is committed alone. Where the remote does not take it, the commit stays in the checkout until the next pull, and that is said.",
+    ],
+    exit_codes: OPERATION,
+    examples: &[("nixfleet-switch update", "newer inputs for everybody")],
+    ..Words::NONE
+};
+
+const ROLLBACK: Words = Words {
+    description: &[
+        "The one that was there before the switch that has made the generation of now, by its path in the store. A second rollback goes further back, not forward again.",
+    ],
+    exit_codes: OPERATION,
+    examples: &[("nixfleet-switch rollback", "undo the last switch")],
+    ..Words::NONE
+};
+
+const DRY_RUN: Words = Words {
+    description: &["Nothing is set and nothing activated. What is built stays in the store."],
+    exit_codes: OPERATION,
+    examples: &[("nixfleet-switch dry-run", "versions that would come and go")],
+    ..Words::NONE
+};
 
 const STATUS: Words = Words {
     exit_codes: READING,
