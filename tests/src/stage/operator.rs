@@ -30,6 +30,8 @@ pub struct Host {
     pub online: bool,
     /// That heartbeat.
     pub last_seen: Option<jiff::Timestamp>,
+    /// How its tests stand.
+    pub tests: serde_json::Value,
 }
 
 /// A switch, as the dashboard lists it.

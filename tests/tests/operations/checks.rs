@@ -23,9 +23,9 @@ fn all_tests_run_and_those_that_fail_are_named() {
     let (code, outcome, none) = tests(&["test"]);
     assert_eq!((code, outcome, none.verdict().as_str()), (Some(0), Outcome::Succeeded, "no tests"));
 
-    bench.publish_test("T01-well.sh", "pwd; exit 0");
-    bench.publish_test("T02-ill.sh", "echo this is why; exit 3");
-    bench.publish_test("T03-well.sh", "[ -e number ]");
+    bench.remote.publish_test("T01-well.sh", "pwd; exit 0");
+    bench.remote.publish_test("T02-ill.sh", "echo this is why; exit 3");
+    bench.remote.publish_test("T03-well.sh", "[ -e number ]");
     bench.run(&["pull"]);
     let (code, outcome, some) = tests(&["test"]);
     assert_eq!((code, outcome), (Some(1), Outcome::Failed));
@@ -48,7 +48,7 @@ fn all_tests_run_and_those_that_fail_are_named() {
 #[test]
 fn what_a_test_leaves_at_work_is_ended() {
     let Some(bench) = Bench::with_own_clone() else { return };
-    bench.publish_test("T01.sh", "(trap '' TERM; exec sleep 778) >/dev/null 2>&1 & exit 0");
+    bench.remote.publish_test("T01.sh", "(trap '' TERM; exec sleep 778) >/dev/null 2>&1 & exit 0");
     bench.run(&["pull"]);
     let (code, result) = bench.run(&["test"]);
     assert_eq!((code, result.outcome), (Some(0), Outcome::Succeeded));

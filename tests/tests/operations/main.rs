@@ -5,6 +5,8 @@
 
 mod bench;
 mod checks;
+mod fleet;
 mod generations;
 mod pulling;
+mod remote;
 mod updating;

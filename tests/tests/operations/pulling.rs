@@ -30,7 +30,7 @@ fn the_own_clone_is_what_the_remote_has() {
     assert_eq!((first.before, first.is_fresh), (None, true));
     assert_eq!(bench.checked_out("number").as_deref(), Some("1"));
 
-    let second = bench.publish("number", "2");
+    let second = bench.remote.publish("number", "2");
     let brought = succeeds(&bench);
     assert_eq!(
         brought,
@@ -44,11 +44,11 @@ fn the_own_clone_is_what_the_remote_has() {
     // Whatever stands in the clone, and also when the history was rewritten.
     fs::write(bench.checkout().join("number"), "mine").unwrap();
     fs::write(bench.checkout().join("other"), "mine").unwrap();
-    bench.git(&bench.checkout(), &["add", "--all"]);
-    bench.git(&bench.checkout(), &["commit", "--quiet", "-m", "mine"]);
+    bench.remote.run(&bench.checkout(), &["add", "--all"]);
+    bench.remote.run(&bench.checkout(), &["commit", "--quiet", "-m", "mine"]);
     fs::write(bench.checkout().join("number"), "mine too").unwrap();
-    bench.git(&bench.author(), &["reset", "--quiet", "--hard", "HEAD~1"]);
-    let rewritten = bench.publish("number", "3");
+    bench.remote.run(&bench.remote.author(), &["reset", "--quiet", "--hard", "HEAD~1"]);
+    let rewritten = bench.remote.publish("number", "3");
     assert_eq!(succeeds(&bench).after, rewritten);
     assert_eq!(bench.checked_out("number").as_deref(), Some("3"));
     assert_eq!(bench.checked_out("other"), None);
@@ -60,7 +60,7 @@ fn a_clone_that_is_not_ours_or_broken_gives_way_to_a_new_one() {
     let git = bench.checkout().join(".git");
     let breakages: [(&str, &dyn Fn()); 6] = [
         ("another remote", &|| {
-            bench.git(&bench.checkout(), &["remote", "set-url", "origin", "/elsewhere"]);
+            bench.remote.run(&bench.checkout(), &["remote", "set-url", "origin", "/elsewhere"]);
         }),
         ("no objects", &|| fs::remove_dir_all(git.join("objects")).unwrap()),
         ("a lock that nobody holds", &|| fs::write(git.join("index.lock"), "").unwrap()),
@@ -73,7 +73,7 @@ fn a_clone_that_is_not_ours_or_broken_gives_way_to_a_new_one() {
     ];
     succeeds(&bench);
     for (number, (name, break_it)) in breakages.into_iter().enumerate() {
-        let newest = bench.publish("number", &format!("{name} {number}"));
+        let newest = bench.remote.publish("number", &format!("{name} {number}"));
         break_it();
         let brought = succeeds(&bench);
         assert!(brought.is_fresh, "{name}");
@@ -103,7 +103,7 @@ fn a_remote_that_cannot_be_reached_leaves_the_clone_as_it_is() {
 #[test]
 fn a_given_checkout_is_only_brought_forward() {
     let Some(bench) = Bench::new("") else { return };
-    bench.git(&bench.folder.path(""), &["clone", "--quiet", "remote", "given"]);
+    bench.remote.run(&bench.folder.path(""), &["clone", "--quiet", "remote", "given"]);
     let given = bench.folder.path("given");
     let pull = || {
         let output = bench.command().arg("pull").current_dir(&given).output().unwrap();
@@ -111,14 +111,14 @@ fn a_given_checkout_is_only_brought_forward() {
         let result = bench.folder.journal().unwrap().entry(id).result.present().unwrap();
         (output.status.code(), result)
     };
-    let second = bench.publish("number", "2");
+    let second = bench.remote.publish("number", "2");
     let (code, result) = pull();
     assert_eq!((code, pulled(&result).after), (Some(0), second.clone()));
 
     // The person's own work is never touched.
     fs::write(given.join("number"), "mine").unwrap();
-    bench.git(&given, &["commit", "--quiet", "-am", "mine"]);
-    bench.publish("number", "3");
+    bench.remote.run(&given, &["commit", "--quiet", "-am", "mine"]);
+    bench.remote.publish("number", "3");
     let (code, result) = pull();
     assert_eq!(result.outcome, Outcome::Failed);
     assert_ne!(code, Some(0));
@@ -161,7 +161,7 @@ fn the_first_switch_to_the_own_clone_makes_it() {
     assert_eq!((code, result.operation), (Some(0), Operation::Switch), "{result:?}");
     assert!(pulled(&result).is_fresh);
     // The next one is a plain one: what to switch to is there.
-    bench.publish("number", "2");
+    bench.remote.publish("number", "2");
     let (code, result) = bench.run(&[]);
     assert_eq!((code, result.steps), (Some(0), None));
     assert_eq!(bench.checked_out("number").as_deref(), Some("1"));
@@ -177,7 +177,7 @@ fn whatever_is_killed_the_next_pull_is_whole() {
         ));
     };
     for verb in ["clone", "rev-parse", "fetch", "checkout", "reset"] {
-        let newest = bench.publish("number", verb);
+        let newest = bench.remote.publish("number", verb);
         kill_at(verb);
         let output = bench.command().arg("pull").output().unwrap();
         assert_eq!(output.status.code(), Some(128 + 9), "{verb}: {output:?}");

@@ -13,8 +13,8 @@ const NIX: &str = "#!/bin/sh\necho \"$*\" >> \"$HOME/nix-calls\"\n[ -e FAIL ] &&
 fn bench() -> Option<Bench> {
     let bench = Bench::with_own_clone()?;
     bench.program("nix", NIX);
-    bench.publish("flake.nix", "{ }");
-    bench.publish("flake.lock", "old");
+    bench.remote.publish("flake.nix", "{ }");
+    bench.remote.publish("flake.lock", "old");
     Some(bench)
 }
 
@@ -37,8 +37,8 @@ fn an_update_is_committed_and_pushed() {
     let commit = updated.and_then(|updated| updated.commit).unwrap();
     assert_eq!(code, Some(0));
     let remote = bench.folder.path("remote");
-    assert_eq!(bench.git(&remote, &["rev-parse", "main"]), commit);
-    let shown = bench.git(&remote, &["show", "--stat", "--format=%an %s", "main"]);
+    assert_eq!(bench.remote.run(&remote, &["rev-parse", "main"]), commit);
+    let shown = bench.remote.run(&remote, &["show", "--stat", "--format=%an %s", "main"]);
     assert!(shown.contains("NixFleet on testmac flake.lock: update inputs"), "{shown}");
     assert!(shown.contains("1 file changed"), "{shown}");
 }
@@ -63,7 +63,7 @@ fn a_remote_that_takes_nothing_is_said_and_the_update_is_there() {
 fn an_update_that_fails_is_no_update() {
     let Some(bench) = bench() else { return };
     bench.folder.write("home/newest", "new").unwrap();
-    bench.publish("FAIL", "");
+    bench.remote.publish("FAIL", "");
     let (code, result) = bench.run(&["update"]);
     assert_eq!((code, result.outcome), (Some(1), Outcome::Failed));
     let steps = result.steps.unwrap();
