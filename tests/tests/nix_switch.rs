@@ -76,6 +76,12 @@ impl Home {
         command.output().unwrap()
     }
 
+    /// Adds these lines to the config.
+    fn configure(&self, lines: &str) {
+        let text = fs::read_to_string(self.folder.path("config.toml")).unwrap();
+        self.folder.write("config.toml", &(text + lines)).unwrap();
+    }
+
     /// The next generation to be built has this number, and this comes of it.
     fn next(&self, number: u32, what: &str) {
         self.folder.write("flake/number", &number.to_string()).unwrap();
@@ -154,6 +160,24 @@ fn results_name_the_generations_of_a_real_nix() {
 
     let (code, result) = home.switch(&["--rollback"]);
     let expected: Told = (Outcome::Succeeded, Some(0), Some(3), Some(2), Activation::Complete);
+    assert_eq!((code, told(&result)), (Some(0), expected), "{result:?}");
+    assert_eq!(greeting().trim(), "2");
+
+    // Built, compared, and nothing else.
+    home.next(5, "succeeds");
+    let flake = format!("path:{}", home.folder.path("flake").display());
+    let config = format!("flake = {flake:?}\nflake_attribute = \"me@here\"\n");
+    home.configure(&config);
+    let (code, result) = home.switch(&["dry-run"]);
+    let expected: Told = (Outcome::Succeeded, Some(0), Some(2), Some(2), Activation::Complete);
+    assert_eq!((code, told(&result)), (Some(0), expected), "{result:?}");
+    assert!(result.output_tail.contains("would become"), "{result:?}");
+
+    // Back to what was there before, by its path: home-manager's command line has no part in it.
+    let (code, result) = home.switch(&[]);
+    assert_eq!((code, told(&result).3), (Some(0), Some(5)), "{result:?}");
+    let (code, result) = home.switch(&["rollback"]);
+    let expected: Told = (Outcome::Succeeded, Some(0), Some(5), Some(2), Activation::Complete);
     assert_eq!((code, told(&result)), (Some(0), expected), "{result:?}");
     assert_eq!(greeting().trim(), "2");
 
