@@ -71,8 +71,8 @@ in
       default = "";
       example = "git@github.com:me/nixcfg.git";
       description = ''
-        The git repository with the configuration. The flake to switch to is then the checkout of it that is in
-        `STATE_DIR/repo`, unless `switch.flake` names another. Clone it there and pull it: the agent does neither.
+        The git repository with the configuration. The flake to switch to is then NixFleet's own clone of it,
+        `STATE_DIR/repo`, unless `switch.flake` names another. The first switch makes it, `pull` brings it up to date.
         Without a password: this ends up in the Nix store.
       '';
     };

@@ -197,8 +197,7 @@ let
     cfg:
     lib.optional (cfg.configRepo != "") ''
       ${name}.configRepo is deprecated: a switch takes what lies in ${cfg.configRepo} at that moment, finished or not.
-      Set repoUrl instead: then a switch takes the checkout in STATE_DIR/repo, which nobody works on. Clone it there and
-      pull it; the agent does neither.
+      Set repoUrl instead: then a switch takes a clone of NixFleet's own, STATE_DIR/repo, which nobody works on.
     ''
     ++ lib.optional (cfg.sshKeyFile != null && cfg.repoUrl == "") ''
       ${name}.sshKeyFile is for repoUrl, which is not set; it is not used.

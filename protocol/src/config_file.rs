@@ -70,8 +70,8 @@ pub struct ConfigFile {
     pub flake: Option<String>,
     /// `NIXFLEET_FLAKE_ATTRIBUTE`: what follows `#` in it, `user@host` for home-manager and the host's name for the others.
     pub flake_attribute: Option<String>,
-    /// `NIXFLEET_REPO_URL`: the repository of which `repo` in the state directory is a checkout; no program clones or pulls
-    /// it. No password is in it.
+    /// `NIXFLEET_REPO_URL`: the repository of which `repo` in the state directory is a clone; the first switch makes it, `pull`
+    /// brings it up to date. No password is in it.
     pub repo_url: Option<String>,
     /// `NIXFLEET_BRANCH`: its branch, `main` if nothing is said.
     pub branch: Option<String>,

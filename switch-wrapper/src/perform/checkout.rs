@@ -32,10 +32,13 @@ const SHOWN_COMMITS: &str = "20";
 
 /// Where the checkout is that an operation of this request is about.
 pub(super) fn place(settings: &Settings, directory: &StateDir, request: &Request) -> PathBuf {
-    match &settings.switching.repository {
-        Some(_) => directory.checkout(),
-        None => request.cwd.clone(),
+    if settings.switching.repository.is_some() {
+        return directory.checkout();
     }
+    // What is switched to is what is to be pulled and tested.
+    let flake = settings.switching.command.flake.as_ref().map(PathBuf::from);
+    let is_folder = |flake: &PathBuf| flake.is_absolute() && flake.is_dir();
+    flake.filter(is_folder).unwrap_or_else(|| request.cwd.clone())
 }
 
 /// Brings it up to date.
@@ -80,7 +83,7 @@ fn pull_given(git: &Git, checkout: &Path) -> Result<Pulled, PerformError> {
         && git.ask(checkout, ["rev-parse", "--is-inside-work-tree"])?.as_deref() == Some("true");
     if !is_checkout {
         return Err(PerformError::Impossible(format!(
-            "there is nothing to pull: repo_url is not set, and {} is not a checkout of a git repository; set repo_url, or repo_dir to a checkout",
+            "there is nothing to pull: repo_url is not set, and {} is not a checkout of a git repository; set repo_url, or flake to a checkout",
             checkout.display()
         )));
     }

@@ -21,6 +21,7 @@ use nixfleet_protocol::{
         store::{Entry, Journal},
     },
     lifecycle::Phase,
+    operation::{Operation, Step},
     state_dir::StateDir,
 };
 use serde::Serialize;
@@ -37,6 +38,8 @@ use crate::{
 pub(crate) struct Told {
     id: SwitchId,
     phase: &'static str,
+    /// The step that it is at, or was at when it ended.
+    step: Option<Step>,
     request: Option<Request>,
     result: Option<SwitchResult>,
     reload: Option<Reload>,
@@ -209,6 +212,12 @@ fn record_healing(
 }
 
 impl Told {
+    /// What is, or was, to be done.
+    fn operation(&self) -> Operation {
+        let asked = self.request.as_ref().map(|request| request.operation);
+        asked.or_else(|| self.result.as_ref().map(|result| result.operation)).unwrap_or_default()
+    }
+
     fn is_under_way(&self) -> bool {
         self.result.is_none()
     }
@@ -235,6 +244,7 @@ fn told(journal: &Journal, id: SwitchId, lock: &LockState) -> Result<Told, Failu
         id,
         phase: phase.as_str(),
         trouble: trouble(&entry),
+        step: entry.progress.as_present().map(|progress| progress.steps.step),
         reported: entry.reported.as_present().is_some(),
         request: entry.request.present(),
         result: entry.result.present(),

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use nixfleet_protocol::journal::records::{Activation, Initiator, Outcome, Reload, SwitchResult};
+use nixfleet_protocol::{
+    journal::records::{Activation, Initiator, Outcome, Reload, SwitchResult},
+    operation::{Operation, Steps},
+};
 
 use super::{Status, Told, moment};
 
@@ -59,8 +62,8 @@ pub(super) fn history(switches: &[Told]) -> String {
         return "There has been no switch yet.\n".to_owned();
     }
     let mut text = format!(
-        "{:<36}  {:<23}  {:<12}  {:>9}  {:<5}  {:<9}  {}\n",
-        "ID", "BEGAN", "OUTCOME", "TOOK", "BY", "AGENT", "DASHBOARD"
+        "{:<36}  {:<23}  {:<11}  {:<12}  {:>9}  {:<5}  {:<9}  {}\n",
+        "ID", "BEGAN", "WHAT", "OUTCOME", "TOOK", "BY", "AGENT", "DASHBOARD"
     );
     for told in switches {
         let began = told
@@ -73,6 +76,7 @@ pub(super) fn history(switches: &[Told]) -> String {
             .as_ref()
             .map(|result| result.initiator)
             .or_else(|| told.request.as_ref().map(|request| request.initiator));
+        let what = told.operation().as_str();
         let outcome = told.result.as_ref().map_or(told.phase, |result| result.outcome.as_str());
         let took = told.result.as_ref().map(took).unwrap_or_default();
         let agent = told.reload.as_ref().map_or("-", |reload| reload.verdict.as_str());
@@ -80,7 +84,7 @@ pub(super) fn history(switches: &[Told]) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
-            "{:<36}  {:<23}  {outcome:<12}  {took:>9}  {:<5}  {agent:<9}  {dashboard}",
+            "{:<36}  {:<23}  {what:<11}  {outcome:<12}  {took:>9}  {:<5}  {agent:<9}  {dashboard}",
             told.id.to_string(),
             began.map(moment).unwrap_or_default(),
             initiator.map_or("-", by),
@@ -104,22 +108,34 @@ fn line(text: &mut String, label: &str, value: &str) {
     let _ = writeln!(text, "{label:<10} {value}");
 }
 
+/// What it is, unless it is a switch, which goes without saying.
+fn named(told: &Told, then: &str) -> String {
+    let operation = told.operation();
+    if operation == Operation::Switch { String::new() } else { format!("{operation}{then}") }
+}
+
 fn under_way(told: &Told) -> String {
     let request = told.request.as_ref();
     let by = request.map_or("-", |request| by(request.initiator));
     let since = request.map(|request| moment(request.requested_at)).unwrap_or_default();
-    format!("{} since {since}, asked for by the {by} ({})", told.phase, told.id)
+    let what = named(told, ", ");
+    let step = told.step.map(|step| format!(", at the step `{step}`")).unwrap_or_default();
+    format!("{what}{} since {since}, asked for by the {by} ({}){step}", told.phase, told.id)
 }
 
 fn ended(told: &Told) -> String {
     let Some(result) = &told.result else { return told.phase.to_owned() };
+    let what = named(told, " ");
     let mut text = format!(
-        "{}{} after {}, {}",
+        "{what}{}{} after {}, {}",
         result.outcome,
         code(result),
         took(result),
         moment(result.finished_at)
     );
+    if let Some(summary) = result.steps.as_ref().and_then(Steps::summary) {
+        let _ = write!(text, "; {summary}");
+    }
     if result.activation == Activation::Incomplete {
         text.push_str("; the activation did not run to its end");
     }
