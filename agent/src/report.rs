@@ -8,6 +8,7 @@ use nixfleet_protocol::{
         records::{Activation, Initiator, Outcome, Reload, SwitchResult},
         store::Entry,
     },
+    nix_log::NixPhase,
     operation::{Step, Steps, Tests},
     wire::{
         fields::{Generation, Text},
@@ -25,7 +26,11 @@ pub(crate) const RESTARTING: &str = "Agent restarting...";
 const MAX_EXPLANATION: usize = 700;
 
 /// Where a switch stands, for a v2 dashboard. Nothing if the journal does not say it.
-pub(crate) fn of_switch(entry: &Entry, stage: Stage) -> Option<SwitchReport> {
+pub(crate) fn of_switch(
+    entry: &Entry,
+    stage: Stage,
+    phase: Option<NixPhase>,
+) -> Option<SwitchReport> {
     let request = entry.request.as_present();
     let result = entry.result.as_present();
     let standing = match stage {
@@ -33,6 +38,7 @@ pub(crate) fn of_switch(entry: &Entry, stage: Stage) -> Option<SwitchReport> {
         Stage::Running => SwitchState::Running {
             started_at: entry.started.as_present()?.started_at,
             steps: entry.progress.as_present().map(|progress| progress.steps.clone()),
+            phase,
         },
         Stage::Final { with_reload: _ } => SwitchState::Finished {
             result: Box::new(result?.clone()),
@@ -335,8 +341,8 @@ mod tests {
     fn a_broken_request_does_not_keep_the_result_back() {
         let mut entry = entry(result(Outcome::Interrupted, None, None));
         entry.request = Found::Unreadable { why: "?".to_owned() };
-        let report = of_switch(&entry, Stage::Final { with_reload: false }).unwrap();
+        let report = of_switch(&entry, Stage::Final { with_reload: false }, None).unwrap();
         assert_eq!(report.initiator, Initiator::User);
-        assert!(of_switch(&entry, Stage::Running).is_none());
+        assert!(of_switch(&entry, Stage::Running, None).is_none());
     }
 }

@@ -53,7 +53,7 @@ pub(crate) enum Change {
     /// It was finished, and now it is also known what was done to the agent's job.
     AddReload,
     /// It runs as before, and is further.
-    NewSteps,
+    Further,
     /// Nothing that is not known.
     Nothing,
 }
@@ -65,16 +65,16 @@ pub(crate) fn change(known: Option<Known>, reported: &SwitchState) -> Change {
         SwitchState::Accepted | SwitchState::Running { .. } => false,
         SwitchState::Finished { reload, .. } => reload.is_some(),
     };
-    let has_steps = match reported {
-        SwitchState::Running { steps, .. } => steps.is_some(),
+    let is_further = match reported {
+        SwitchState::Running { started_at: _, steps, phase } => steps.is_some() || phase.is_some(),
         SwitchState::Accepted | SwitchState::Finished { .. } => false,
     };
     if Stage::of(reported) > known.stage {
         Change::Advance
     } else if known.stage == Stage::Finished && has_reload && !known.has_reload {
         Change::AddReload
-    } else if known.stage == Stage::Running && has_steps {
-        Change::NewSteps
+    } else if known.stage == Stage::Running && is_further {
+        Change::Further
     } else {
         Change::Nothing
     }
@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_switch_only_goes_forward_and_ends_once() {
-        let at_step = |steps| SwitchState::Running { started_at: Timestamp::UNIX_EPOCH, steps };
+        let at_step =
+            |steps| SwitchState::Running { started_at: Timestamp::UNIX_EPOCH, steps, phase: None };
         let running = at_step(None);
         let further = at_step(Some(Steps::at(Step::Pull)));
         let at = |stage, has_reload| Some(Known { stage, has_reload });
@@ -190,7 +191,7 @@ mod tests {
             (at(Stage::Running, false), SwitchState::Accepted, Change::Nothing),
             (at(Stage::Running, false), running.clone(), Change::Nothing),
             (at(Stage::Accepted, false), further.clone(), Change::Advance),
-            (at(Stage::Running, false), further.clone(), Change::NewSteps),
+            (at(Stage::Running, false), further.clone(), Change::Further),
             (at(Stage::Finished, false), further, Change::Nothing),
             (at(Stage::Running, false), finished(true), Change::Advance),
             (at(Stage::Finished, false), SwitchState::Accepted, Change::Nothing),

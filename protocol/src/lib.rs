@@ -5,6 +5,7 @@
 //! - [`generations`]: the links that say which generation is set, and which is activated.
 //! - [`lifecycle`]: where a switch stands and what is to be done about it; pure.
 //! - [`state_dir`]: the only place that knows file names.
+//! - [`nix_log`]: what Nix and the activation are doing, by what they print; pure.
 //! - [`operation`]: what a run of `nixfleet-switch` is to do, and how far it is.
 //! - [`switch_kind`], [`switch_settings`]: what a switch is on this host.
 //! - [`config_file`]: the TOML file that agent and `nixfleet-switch` share.
@@ -24,6 +25,7 @@ pub mod generations;
 pub mod installed;
 pub mod journal;
 pub mod lifecycle;
+pub mod nix_log;
 pub mod operation;
 pub mod output_tail;
 pub mod process;

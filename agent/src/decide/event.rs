@@ -2,11 +2,11 @@
 
 use nixfleet_protocol::{
     journal::records::{HealingId, SwitchId},
-    operation::{Steps, Tests},
+    operation::Tests,
     wire::fields::CommandId,
 };
 
-use super::facts::{Arrival, Look, Protocol, Serial, Stage, Surroundings, Taken};
+use super::facts::{Arrival, Look, Protocol, Serial, Stage, Standing, Surroundings, Taken};
 use crate::dashboard_client::Reply;
 
 /// The answer to a registration.
@@ -34,8 +34,8 @@ pub(crate) enum Event {
     /// The answer to a command cannot be read from the journal.
     NotAnswerable { command: CommandId },
     /// A report was; on v2 it says how much of the output the dashboard has.
-    /// And it says how far the operation was.
-    Reported { switch: SwitchId, stage: Stage, steps: Option<Steps>, reply: Reply<Option<u64>> },
+    /// And this is how far the switch was.
+    Reported { switch: SwitchId, stage: Stage, standing: Standing, reply: Reply<Option<u64>> },
     /// A report could not be made of what the journal says now.
     NotReportable { switch: SwitchId },
     /// A v1 dashboard was told how the tests get on, or not.

@@ -6,6 +6,7 @@ use nixfleet_protocol::{
     installed::Difference,
     journal::records::{HealingId, Initiator, Outcome, SwitchId},
     lifecycle::Phase,
+    nix_log::NixPhase,
     operation::{Operation, Steps},
     wire::{
         fields::{CommandId, Text},
@@ -77,8 +78,8 @@ pub(crate) struct SwitchView {
     pub(crate) id: SwitchId,
     /// What is being done.
     pub(crate) operation: Operation,
-    /// How far it is, where it has several steps.
-    pub(crate) steps: Option<Steps>,
+    /// How far it is.
+    pub(crate) standing: Standing,
     pub(crate) initiator: Initiator,
     pub(crate) phase: Phase,
     /// Time since it was accepted; `None` when that lies in the future or cannot be read.
@@ -91,6 +92,15 @@ pub(crate) struct SwitchView {
     pub(crate) is_answered: bool,
     /// The size of its output.
     pub(crate) output_bytes: u64,
+}
+
+/// How far a switch is, as far as it can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The step, where it has several.
+    pub(crate) steps: Option<Steps>,
+    /// What Nix or the activation is doing.
+    pub(crate) phase: Option<NixPhase>,
 }
 
 /// The end of a switch.

@@ -200,8 +200,8 @@ impl State {
             }
             Event::AnswerSent { command, reply } => self.answer_sent(&command, reply, now, actions),
             Event::NotAnswerable { command } => self.not_answerable(&command, now),
-            Event::Reported { switch, stage, steps, reply } => {
-                self.reported(switch, (stage, steps), reply, now, actions);
+            Event::Reported { switch, stage, standing, reply } => {
+                self.reported(switch, (stage, standing), reply, now, actions);
             }
             Event::NotReportable { switch } => {
                 self.report.end();

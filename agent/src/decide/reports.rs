@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use nixfleet_protocol::{
     journal::records::{Initiator, SwitchId},
     lifecycle::Phase,
-    operation::Steps,
 };
 
 use super::{
     State,
     action::{Action, Note},
-    facts::{Closing, Protocol, Stage},
+    facts::{Closing, Protocol, Stage, Standing},
     reception::Reception,
     switches::TrackedSwitch,
 };
@@ -23,6 +22,9 @@ use crate::dashboard_client::{Failure, Reply};
 /// A v1 dashboard can be told a result only once, so it is told after the agent's job was looked after, or after
 /// this time.
 const V1_AWAITS_RELOAD_FOR: Duration = Duration::from_secs(20);
+
+/// How a switch is getting on is told no more often than this.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a result is held back for the last word on the host's tests, which is a call of its own.
 const V1_AWAITS_TESTS_FOR: Duration = Duration::from_secs(30);
@@ -47,7 +49,7 @@ impl State {
             .filter_map(|tracked| {
                 let stage = match protocol {
                     Protocol::V1 => v1_stage(tracked, now),
-                    Protocol::V2 => v2_stage(tracked),
+                    Protocol::V2 => v2_stage(tracked, now),
                 };
                 stage.map(|stage| (rank(tracked, stage), tracked.view.id, stage))
             })
@@ -69,7 +71,7 @@ impl State {
     pub(super) fn reported(
         &mut self,
         id: SwitchId,
-        (stage, steps): (Stage, Option<Steps>),
+        (stage, standing): (Stage, Standing),
         reply: Reply<Option<u64>>,
         now: Instant,
         actions: &mut Vec<Action>,
@@ -80,7 +82,7 @@ impl State {
                 self.dashboard_is_back();
                 let Some(tracked) = self.switches.get_mut(&id) else { return };
                 tracked.told = Some((stage, now));
-                tracked.told_steps = steps;
+                tracked.told_standing = standing;
                 tracked.reception = Reception::default();
                 tracked.output.begin_at(output_offset);
             }
@@ -145,8 +147,8 @@ fn v1_stage(tracked: &TrackedSwitch, now: Instant) -> Option<Stage> {
         .then_some(Stage::Final { with_reload: ended.has_reload })
 }
 
-fn v2_stage(tracked: &TrackedSwitch) -> Option<Stage> {
-    let Some(ended) = tracked.view.ended else { return progress(tracked) };
+fn v2_stage(tracked: &TrackedSwitch, now: Instant) -> Option<Stage> {
+    let Some(ended) = tracked.view.ended else { return progress(tracked, now) };
     let is_open = !tracked.view.is_answered && tracked.refusal.is_none();
     let is_news = match tracked.told_final() {
         None => true,
@@ -155,7 +157,7 @@ fn v2_stage(tracked: &TrackedSwitch) -> Option<Stage> {
     (is_open && is_news).then_some(Stage::Final { with_reload: ended.has_reload })
 }
 
-fn progress(tracked: &TrackedSwitch) -> Option<Stage> {
+fn progress(tracked: &TrackedSwitch, now: Instant) -> Option<Stage> {
     let stage = match tracked.view.phase {
         Phase::Accepted | Phase::Waiting | Phase::Starting => Stage::Accepted,
         Phase::Running | Phase::Orphaned | Phase::Remains => Stage::Running,
@@ -166,7 +168,10 @@ fn progress(tracked: &TrackedSwitch) -> Option<Stage> {
     let is_news = match tracked.told {
         None => true,
         Some((Stage::Accepted, _)) => stage == Stage::Running,
-        Some((Stage::Running, _)) => tracked.told_steps != tracked.view.steps,
+        Some((Stage::Running, at)) => {
+            let is_further = tracked.told_standing != tracked.view.standing;
+            is_further && now.saturating_duration_since(at) >= PROGRESS_EVERY
+        }
         Some((Stage::Final { .. }, _)) => false,
     };
     is_news.then_some(stage)

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use nixfleet_protocol::{
     journal::records::{Initiator, SwitchId},
     lifecycle::{self, Circumstances, Phase, Recovery},
-    operation::Steps,
 };
 
 use super::{
     REST_AFTER_FAILURE, State,
     action::{Action, Note},
-    facts::{Closing, Protocol, Stage, SwitchView},
+    facts::{Closing, Protocol, Stage, Standing, SwitchView},
     output::OutputStream,
     reception::Reception,
     tests_told::TestsTold,
@@ -39,8 +38,8 @@ pub(super) struct TrackedSwitch {
     seen_at: Instant,
     /// What the dashboard was told last, and when.
     pub(super) told: Option<(Stage, Instant)>,
-    /// The steps that it was told of.
-    pub(super) told_steps: Option<Steps>,
+    /// How far it was then.
+    pub(super) told_standing: Standing,
     pub(super) tests: TestsTold,
     pub(super) output: OutputStream,
     pub(super) reception: Reception,
@@ -60,7 +59,7 @@ impl TrackedSwitch {
             view,
             seen_at: now,
             told: None,
-            told_steps: None,
+            told_standing: Standing::default(),
             tests: TestsTold::default(),
             output: OutputStream::default(),
             reception: Reception::default(),
@@ -76,7 +75,7 @@ impl TrackedSwitch {
 
     pub(super) fn forget_what_was_told(&mut self) {
         self.told = None;
-        self.told_steps = None;
+        self.told_standing = Standing::default();
         self.tests = TestsTold::default();
         self.output = OutputStream::default();
         self.reception = Reception::default();

@@ -23,7 +23,7 @@ use super::{
     action::Action,
     event::{Event, Welcome},
     facts::{
-        Arrival, Closing, CommandView, Delivery, Ended, Look, Protocol, Serial, Stage,
+        Arrival, Closing, CommandView, Delivery, Ended, Look, Protocol, Serial, Stage, Standing,
         Surroundings, SwitchView, Taken,
     },
     handle,
@@ -95,7 +95,7 @@ fn switch(initiator: Initiator, phase: Phase) -> SwitchView {
     SwitchView {
         id: SwitchId::generate(),
         operation: Operation::Switch,
-        steps: None,
+        standing: Standing::default(),
         initiator,
         phase,
         age: Some(Duration::ZERO),
@@ -320,7 +320,7 @@ fn results_go_out_oldest_first_one_at_a_time() {
     let (mut core, actions) = Core::with(Protocol::V2, look(views));
     assert_eq!(reports(&actions), [(first.id, FINAL)]);
     let actions = core.event(Event::Reported {
-        steps: None,
+        standing: Standing::default(),
         switch: first.id,
         stage: FINAL,
         reply: Ok(Some(0)),
@@ -328,7 +328,7 @@ fn results_go_out_oldest_first_one_at_a_time() {
     assert_eq!(reports(&actions), [(second.id, FINAL)]);
     assert_eq!(marks(&actions), [first.id]);
     let actions = core.event(Event::Reported {
-        steps: None,
+        standing: Standing::default(),
         switch: second.id,
         stage: FINAL,
         reply: Ok(Some(0)),
@@ -343,7 +343,12 @@ fn a_result_is_told_at_once_and_again_with_the_reload() {
     let id = view.id;
     let (mut core, actions) = Core::with(Protocol::V2, look(vec![view.clone()]));
     assert_eq!(reports(&actions), [(id, FINAL_ALONE)]);
-    let told = Event::Reported { steps: None, switch: id, stage: FINAL_ALONE, reply: Ok(Some(0)) };
+    let told = Event::Reported {
+        standing: Standing::default(),
+        switch: id,
+        stage: FINAL_ALONE,
+        reply: Ok(Some(0)),
+    };
     assert_eq!(reports(&core.event(told)), []);
 
     core.look.switches = vec![SwitchView {
@@ -358,8 +363,12 @@ fn a_result_is_told_at_once_and_again_with_the_reload() {
     let actions = core.look();
     assert_eq!(reports(&actions), [(id, FINAL)]);
     assert_eq!(marks(&actions), []);
-    let actions =
-        core.event(Event::Reported { steps: None, switch: id, stage: FINAL, reply: Ok(Some(0)) });
+    let actions = core.event(Event::Reported {
+        standing: Standing::default(),
+        switch: id,
+        stage: FINAL,
+        reply: Ok(Some(0)),
+    });
     let mark = Action::MarkSwitch {
         switch: id,
         closing: Closing::Taken,
@@ -378,7 +387,12 @@ fn a_result_without_a_reload_is_complete_after_two_minutes() {
     let view = ended(Initiator::Agent, Duration::ZERO, false);
     let id = view.id;
     let (mut core, _) = Core::with(Protocol::V2, look(vec![view]));
-    core.event(Event::Reported { steps: None, switch: id, stage: FINAL_ALONE, reply: Ok(Some(0)) });
+    core.event(Event::Reported {
+        standing: Standing::default(),
+        switch: id,
+        stage: FINAL_ALONE,
+        reply: Ok(Some(0)),
+    });
     assert_eq!(marks(&core.passes(Duration::from_secs(119))), []);
     assert_eq!(marks(&core.passes(Duration::from_secs(1))), [id]);
 }
@@ -391,7 +405,12 @@ fn a_v1_dashboard_is_told_once_and_after_the_reload() {
     assert_eq!(reports(&actions), []);
     assert_eq!(reports(&core.passes(Duration::from_secs(19))), []);
     assert_eq!(reports(&core.passes(Duration::from_secs(1))), [(id, FINAL_ALONE)]);
-    let told = Event::Reported { steps: None, switch: id, stage: FINAL_ALONE, reply: Ok(None) };
+    let told = Event::Reported {
+        standing: Standing::default(),
+        switch: id,
+        stage: FINAL_ALONE,
+        reply: Ok(None),
+    };
     let actions = core.event(told);
     assert_eq!(reports(&actions), []);
     assert_eq!(marks(&actions), [id]);
@@ -406,7 +425,12 @@ fn on_v1_a_user_s_result_waits_for_the_dashboard_s_own_switch() {
     let done = SwitchView { id: ours.id, ..ended(Initiator::Agent, Duration::ZERO, true) };
     core.look.switches = vec![theirs.clone(), done];
     assert_eq!(reports(&core.look()), [(ours.id, FINAL)]);
-    let told = Event::Reported { steps: None, switch: ours.id, stage: FINAL, reply: Ok(None) };
+    let told = Event::Reported {
+        standing: Standing::default(),
+        switch: ours.id,
+        stage: FINAL,
+        reply: Ok(None),
+    };
     assert_eq!(reports(&core.event(told)), []);
     core.event(Event::TimeCame);
     core.serial += 1;
@@ -421,8 +445,12 @@ fn a_refused_result_is_set_aside_and_the_next_one_goes() {
     let second = ended(Initiator::User, Duration::from_mins(1), true);
     let (mut core, _) = Core::with(Protocol::V2, look(vec![first.clone(), second.clone()]));
     let refused = Failure::Refused { status: 422, said: "no".to_owned() };
-    let event =
-        Event::Reported { steps: None, switch: first.id, stage: FINAL, reply: Err(refused) };
+    let event = Event::Reported {
+        standing: Standing::default(),
+        switch: first.id,
+        stage: FINAL,
+        reply: Err(refused),
+    };
     let actions = core.event(event);
     let closing = Closing::Refused { status: 422, said: "no".to_owned() };
     let mark = Action::MarkSwitch {
@@ -443,7 +471,12 @@ fn an_unknown_host_registers_and_is_finally_refused() {
     let mut tries = 1;
     loop {
         let reply = Err(Failure::Missing { said: "who?".to_owned() });
-        let actions = core.event(Event::Reported { steps: None, switch: id, stage: FINAL, reply });
+        let actions = core.event(Event::Reported {
+            standing: Standing::default(),
+            switch: id,
+            stage: FINAL,
+            reply,
+        });
         if marks(&actions) == [id] {
             break;
         }
@@ -462,7 +495,12 @@ fn a_result_that_the_dashboard_chokes_on_lets_the_others_pass() {
     let (mut core, _) = Core::with(Protocol::V2, look(vec![first.clone(), second.clone()]));
     for try_number in 1..=5 {
         let reply = Err(Failure::nonsense(500, "500".to_owned()));
-        core.event(Event::Reported { steps: None, switch: first.id, stage: FINAL, reply });
+        core.event(Event::Reported {
+            standing: Standing::default(),
+            switch: first.id,
+            stage: FINAL,
+            reply,
+        });
         let next = reports(&core.passes(Duration::from_mins(5)));
         let expected = if try_number < 5 { first.id } else { second.id };
         assert_eq!(next, [(expected, FINAL)]);
@@ -476,11 +514,16 @@ fn when_the_dashboard_is_back_results_do_not_wait_out_their_backoff() {
     let (mut core, _) = Core::with(Protocol::V2, look(vec![view]));
     for _ in 0..12 {
         let reply = Err(Failure::unreachable("down".to_owned()));
-        core.event(Event::Reported { steps: None, switch: id, stage: FINAL, reply });
+        core.event(Event::Reported {
+            standing: Standing::default(),
+            switch: id,
+            stage: FINAL,
+            reply,
+        });
         core.passes(Duration::from_mins(5));
     }
     let reply = Err(Failure::unreachable("down".to_owned()));
-    core.event(Event::Reported { steps: None, switch: id, stage: FINAL, reply });
+    core.event(Event::Reported { standing: Standing::default(), switch: id, stage: FINAL, reply });
     assert_eq!(reports(&core.passes(Duration::from_secs(2))), []);
     assert_eq!(reports(&core.registered(Protocol::V2, None)), [(id, FINAL)]);
 }
@@ -490,8 +533,12 @@ fn output_goes_on_where_the_dashboard_says() {
     let view = SwitchView { output_bytes: 100, ..switch(Initiator::Agent, Phase::Running) };
     let id = view.id;
     let (mut core, _) = Core::with(Protocol::V2, look(vec![view]));
-    let told =
-        Event::Reported { steps: None, switch: id, stage: Stage::Running, reply: Ok(Some(40)) };
+    let told = Event::Reported {
+        standing: Standing::default(),
+        switch: id,
+        stage: Stage::Running,
+        reply: Ok(Some(40)),
+    };
     let send = |offset| Action::SendOutput { switch: id, offset };
     assert!(core.event(told).contains(&send(40)));
     assert!(core.event(Event::OutputSent { switch: id, reply: Ok(70) }).contains(&send(70)));

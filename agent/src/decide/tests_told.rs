@@ -33,7 +33,7 @@ impl TestsTold {
 
 impl TrackedSwitch {
     fn news_of_tests(&self) -> Option<&Tests> {
-        self.tests.news(self.view.steps.as_ref()?.tests.as_ref())
+        self.tests.news(self.view.standing.steps.as_ref()?.tests.as_ref())
     }
 
     /// Whether the dashboard does not know yet how the tests stand.

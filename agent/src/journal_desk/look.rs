@@ -16,7 +16,7 @@ use nixfleet_protocol::{
 };
 
 use super::Desk;
-use crate::decide::facts::{CommandView, Ended, Look, SwitchView};
+use crate::decide::facts::{CommandView, Ended, Look, Standing, SwitchView};
 
 /// Why the journal cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,12 @@ impl Desk {
         self.say_unreadable_parts(&entry);
         self.say_foreign(&entry);
         let phase = self.journal.phase(&entry, lock)?;
-        let view = self.view(&entry, phase);
+        let mut view = self.view(&entry, phase);
+        if view.phase.is_at_work() {
+            view.standing.phase = self.read_on(id);
+        } else {
+            self.nix_logs.remove(&id);
+        }
         match view.phase {
             Phase::Finished { to_ensure: false, to_report: _ } => {
                 self.complete.insert(id, view.clone());
@@ -99,7 +104,7 @@ impl Desk {
                 .map(|request| request.operation)
                 .or_else(|| result.map(|result| result.operation))
                 .unwrap_or_default(),
-            steps: steps(entry),
+            standing: Standing { steps: steps(entry), phase: None },
             initiator: request
                 .map(|request| request.initiator)
                 .or_else(|| result.map(|result| result.initiator))

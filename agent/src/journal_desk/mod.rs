@@ -6,6 +6,7 @@
 mod commands;
 mod healings;
 mod look;
+mod nix_progress;
 mod surroundings;
 mod switches;
 mod watch;
@@ -35,6 +36,7 @@ use nixfleet_protocol::{
 };
 use tokio::sync::oneshot;
 
+use nix_progress::NixProgress;
 pub(crate) use switches::Recovered;
 pub(crate) use watch::JournalWatch;
 
@@ -107,6 +109,8 @@ pub(crate) struct Desk {
     serial: Serial,
     /// Switches that nothing will happen to any more.
     settled: HashSet<SwitchId>,
+    /// What the output of a switch at work says.
+    nix_logs: HashMap<SwitchId, NixProgress>,
     /// Switches that only this agent will change any more.
     complete: HashMap<SwitchId, SwitchView>,
     /// Commands that the dashboard has answered for good.
@@ -143,6 +147,7 @@ impl Desk {
             tokens,
             serial: 0,
             settled: HashSet::new(),
+            nix_logs: HashMap::new(),
             complete: HashMap::new(),
             closed: HashSet::new(),
             settled_healings: HashSet::new(),
@@ -194,6 +199,7 @@ impl Desk {
         let switches: HashSet<SwitchId> = self.journal.switch_ids()?.into_iter().collect();
         self.settled.retain(|id| switches.contains(id));
         self.complete.retain(|id, _| switches.contains(id));
+        self.nix_logs.retain(|id, _| switches.contains(id));
         let commands: HashSet<CommandId> = self.journal.command_ids()?.into_iter().collect();
         self.closed.retain(|id| commands.contains(id));
         let healings: HashSet<HealingId> = self.journal.healing_ids()?.into_iter().collect();

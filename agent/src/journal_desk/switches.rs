@@ -147,7 +147,7 @@ impl Desk {
 
     /// What a v2 dashboard is told; nothing if the journal does not say it any more.
     pub(crate) fn report(&self, id: SwitchId, stage: Stage) -> Option<SwitchReport> {
-        report::of_switch(&self.journal.entry(id), stage)
+        report::of_switch(&self.journal.entry(id), stage, self.phase_at_last_look(id))
     }
 
     /// What a v1 dashboard is told.

@@ -5,7 +5,7 @@ use std::{sync::PoisonError, time::Duration};
 use nixfleet_protocol::{
     crash_point::{self, CrashPoint},
     journal::records::{HealingId, SwitchId},
-    operation::{Steps, Tests},
+    operation::Tests,
     wire::{
         fields::{CommandId, Text, Token},
         v1::Registered,
@@ -18,7 +18,7 @@ use super::{Shared, jobs::said};
 use crate::{
     decide::{
         event::{Event, Welcome},
-        facts::{Arrival, Delivery, Protocol, Stage},
+        facts::{Arrival, Delivery, Protocol, Stage, Standing},
     },
     journal_desk::DeskGone,
     report,
@@ -140,31 +140,33 @@ pub(super) async fn report(
     stage: Stage,
     protocol: Protocol,
 ) -> Result<Event, DeskGone> {
-    let (steps, reply) = match protocol {
+    let (standing, reply) = match protocol {
         Protocol::V1 => {
             let (_, status) = shared.desk.run(move |desk| desk.status(switch)).await?;
             let Some(status) = status else { return Ok(Event::NotReportable { switch }) };
-            (None, shared.client.status(&status).await.map(|()| None))
+            (Standing::default(), shared.client.status(&status).await.map(|()| None))
         }
         Protocol::V2 => {
             let (_, report) = shared.desk.run(move |desk| desk.report(switch, stage)).await?;
             let Some(report) = report else { return Ok(Event::NotReportable { switch }) };
-            let steps = steps_of(&report);
-            (steps, shared.client.report(&report).await.map(Some))
+            let standing = standing_of(&report);
+            (standing, shared.client.report(&report).await.map(Some))
         }
     };
     match stage {
         Stage::Final { .. } if reply.is_ok() => crash_point::reached(CrashPoint::AgentReported),
         Stage::Accepted | Stage::Running | Stage::Final { .. } => {}
     }
-    Ok(Event::Reported { switch, stage, steps, reply })
+    Ok(Event::Reported { switch, stage, standing, reply })
 }
 
-/// How far the operation is, as this report says it.
-fn steps_of(report: &SwitchReport) -> Option<Steps> {
+/// How far the switch is, as this report says it.
+fn standing_of(report: &SwitchReport) -> Standing {
     match &report.state {
-        SwitchState::Running { steps, .. } => steps.clone(),
-        SwitchState::Accepted | SwitchState::Finished { .. } => None,
+        SwitchState::Running { started_at: _, steps, phase } => {
+            Standing { steps: steps.clone(), phase: phase.clone() }
+        }
+        SwitchState::Accepted | SwitchState::Finished { .. } => Standing::default(),
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn switch_view(row: SwitchRow) -> Result<Value, StoreError> {
         "command_id": row.command_id,
         "operation": row.operation,
         "steps": stored_json("steps of a switch", row.steps)?,
+        "phase": stored_json("phase of a switch", row.phase)?,
         "initiator": row.initiator,
         "state": row.state,
         "outcome": row.outcome,

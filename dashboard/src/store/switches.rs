@@ -2,6 +2,7 @@
 
 use nixfleet_protocol::{
     journal::records::{Initiator, Outcome, Reload, SwitchId, SwitchResult},
+    nix_log::NixPhase,
     operation::Steps,
     wire::{
         fields::HostId,
@@ -24,6 +25,7 @@ pub(crate) struct SwitchRow {
     pub(crate) command_id: Option<String>,
     pub(crate) operation: String,
     pub(crate) steps: Option<String>,
+    pub(crate) phase: Option<String>,
     pub(crate) initiator: String,
     pub(crate) requested_at: Millis,
     pub(crate) started_at: Option<Millis>,
@@ -155,15 +157,18 @@ async fn apply(
     now: Millis,
 ) -> Result<(), StoreError> {
     match (change, state) {
-        (Change::Advance, SwitchState::Running { started_at, steps }) => {
+        (Change::Advance, SwitchState::Running { started_at, steps, phase }) => {
             set_running(transaction, key, Millis::from(*started_at), now).await?;
+            set_phase(transaction, key, phase.as_ref()).await?;
             set_steps(transaction, key, steps.as_ref(), now).await
         }
-        (Change::NewSteps, SwitchState::Running { steps, .. }) => {
+        (Change::Further, SwitchState::Running { steps, phase, .. }) => {
+            set_phase(transaction, key, phase.as_ref()).await?;
             set_steps(transaction, key, steps.as_ref(), now).await
         }
         (Change::Advance, SwitchState::Finished { result, reload }) => {
             set_finished(transaction, key, result, now).await?;
+            set_phase(transaction, key, None).await?;
             set_steps(transaction, key, result.steps.as_ref(), now).await?;
             update_host(transaction, key.0, result).await?;
             match reload {
@@ -176,7 +181,7 @@ async fn apply(
         }
         // A report changes a switch only as far as it goes beyond what is known.
         (
-            Change::Advance | Change::AddReload | Change::NewSteps | Change::Nothing,
+            Change::Advance | Change::AddReload | Change::Further | Change::Nothing,
             SwitchState::Accepted | SwitchState::Running { .. } | SwitchState::Finished { .. },
         ) => Ok(()),
     }
@@ -199,6 +204,26 @@ async fn set_running(
     .execute(&mut **transaction)
     .await
     .doing("store that a switch runs")?;
+    Ok(())
+}
+
+/// What Nix is doing; nothing when it is over.
+async fn set_phase(
+    transaction: &mut Transaction<'static, Sqlite>,
+    (host, id): Key<'_>,
+    phase: Option<&NixPhase>,
+) -> Result<(), StoreError> {
+    let json = phase
+        .map(serde_json::to_string)
+        .transpose()
+        .map_err(|source| StoreError::Encode { record: "phase", source })?;
+    sqlx::query("UPDATE switches SET phase = ? WHERE host_id = ? AND id = ?")
+        .bind(json)
+        .bind(host.as_str())
+        .bind(id.to_string())
+        .execute(&mut **transaction)
+        .await
+        .doing("store the phase of a switch")?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! written once, so the second finds the first one's.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     generations::GenerationLinks,
+    nix_log::NixLog,
     operation::Operation,
     output_tail::{self, Redactor},
     process,
@@ -80,6 +81,9 @@ impl Closer {
                 "{note}; {} could not be read ({trouble}) and was set aside as *.unreadable",
                 path.display()
             );
+        }
+        if let Some(doing) = doing_at_the_end(&journal.directory().switch(entry.id).output_log()) {
+            note = format!("{note}; {doing}");
         }
         // What stands where the result goes has to make room. The rest goes only when the result is there: until then
         // it is the trace of a run.
@@ -144,6 +148,13 @@ impl Closer {
     }
 }
 
+/// What was being done when the output ended, in words; nothing where it does not say.
+pub fn doing_at_the_end(log: &Path) -> Option<String> {
+    // The note is the better for it; without, the result is as true.
+    let phase = NixLog::phase_of_file(log).ok().flatten()?;
+    Some(format!("it was {phase}"))
+}
+
 fn elapsed_ms(started: Option<&Started>, now: Timestamp) -> u64 {
     started
         .map(|started| now.duration_since(started.started_at).as_millis())
@@ -171,7 +182,7 @@ fn broken_files(journal: &Journal, entry: &Entry) -> Vec<(PathBuf, String)> {
     .collect()
 }
 
-fn set_aside(path: &std::path::Path) -> Result<PathBuf, JournalError> {
+fn set_aside(path: &Path) -> Result<PathBuf, JournalError> {
     read::set_aside(path).map_err(|source| JournalError::Directory {
         action: "set aside",
         path: path.to_owned(),

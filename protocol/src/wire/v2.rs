@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{CommandId, Text, Token};
 use crate::{
     journal::records::{Reload, SwitchId, SwitchResult},
+    nix_log::NixPhase,
     operation::{Operation, Steps},
 };
 
@@ -98,6 +99,9 @@ pub enum SwitchState {
         /// How far it is, where it has several steps.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         steps: Option<Steps>,
+        /// What Nix or the activation is doing, as far as it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<NixPhase>,
     },
     /// It ended; this is the result, and a later one for the same id changes nothing.
     Finished {

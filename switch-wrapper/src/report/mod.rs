@@ -21,6 +21,7 @@ use nixfleet_protocol::{
         store::{Entry, Journal},
     },
     lifecycle::Phase,
+    nix_log::{NixLog, NixPhase},
     operation::{Operation, Step},
     state_dir::StateDir,
 };
@@ -38,6 +39,8 @@ use crate::{
 pub(crate) struct Told {
     id: SwitchId,
     phase: &'static str,
+    /// What Nix or the activation is doing, while it runs.
+    doing: Option<NixPhase>,
     /// The step that it is at, or was at when it ended.
     step: Option<Step>,
     request: Option<Request>,
@@ -244,12 +247,20 @@ fn told(journal: &Journal, id: SwitchId, lock: &LockState) -> Result<Told, Failu
         id,
         phase: phase.as_str(),
         trouble: trouble(&entry),
+        doing: doing(journal, &entry, phase),
         step: entry.progress.as_present().map(|progress| progress.steps.step),
         reported: entry.reported.as_present().is_some(),
         request: entry.request.present(),
         result: entry.result.present(),
         reload: entry.reload.present(),
     })
+}
+
+/// Only while it runs: what was done in the end is the result's.
+fn doing(journal: &Journal, entry: &Entry, phase: Phase) -> Option<NixPhase> {
+    let log = journal.directory().switch(entry.id).output_log();
+    // An output that cannot be read says nothing.
+    phase.is_at_work().then(|| NixLog::phase_of_file(&log).ok().flatten()).flatten()
 }
 
 fn trouble(entry: &Entry) -> Vec<String> {

@@ -120,7 +120,8 @@ fn under_way(told: &Told) -> String {
     let since = request.map(|request| moment(request.requested_at)).unwrap_or_default();
     let what = named(told, ", ");
     let step = told.step.map(|step| format!(", at the step `{step}`")).unwrap_or_default();
-    format!("{what}{} since {since}, asked for by the {by} ({}){step}", told.phase, told.id)
+    let doing = told.doing.as_ref().map(|doing| format!(", {doing}")).unwrap_or_default();
+    format!("{what}{} since {since}, asked for by the {by} ({}){step}{doing}", told.phase, told.id)
 }
 
 fn ended(told: &Told) -> String {

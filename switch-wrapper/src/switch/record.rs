@@ -6,7 +6,7 @@ use nixfleet_protocol::{
     journal::{
         read::{self, Found},
         records::{Activation, FORMAT, Outcome, Progress, Request, Started, SwitchResult},
-        recovery::Closer,
+        recovery::{self, Closer},
     },
     lifecycle::{self, Ending},
     output_tail,
@@ -39,7 +39,12 @@ pub(super) fn result(
         activation: activation(watched.ending, &generations),
         ..not_started(request, closer, String::new())
     };
-    result.note = None;
+    result.note = match result.outcome {
+        Outcome::Cancelled | Outcome::TimedOut => {
+            recovery::doing_at_the_end(&directory.output_log())
+        }
+        Outcome::Succeeded | Outcome::Failed | Outcome::Interrupted | Outcome::NotStarted => None,
+    };
     let progress: Found<Progress> = read::read(&directory.progress());
     result.steps = progress.present().map(|progress| progress.steps.ended());
     match output_tail::of_file(&directory.output_log(), &closer.redactor) {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use nixfleet_protocol::journal::records::{Reload, SwitchResult};
+use nixfleet_protocol::{
+    journal::records::{Reload, SwitchResult},
+    nix_log::NixPhase,
+};
 use serde::Deserialize;
 
 use super::{Trouble, wait};
@@ -43,6 +46,8 @@ pub struct Switch {
     pub state: String,
     /// Who asked.
     pub initiator: String,
+    /// What Nix is doing.
+    pub phase: Option<NixPhase>,
     /// The command that asked for it.
     pub command_id: Option<String>,
     /// How it ended.

@@ -275,6 +275,9 @@ fn a_system_s_switch_that_the_dashboard_asks_for() {
     let dashboard = Dashboard::start(&place.path().join("dashboard")).unwrap();
     let config = "switch_kind = \"nixos-rebuild\"\nrepo_url = \"git@example.org:me/cfg\"\nflake_attribute = \"box\"\n";
     let Some(bench) = Bench::at(dashboard.url(), config) else { return };
+    // There already, so nobody has to clone it.
+    fs::create_dir_all(bench.folder.state_dir().join("repo")).unwrap();
+    bench.give_away();
     let mut agent = bench.command("nixfleet-agent").arg("run").spawn().unwrap();
     wait::until_true("the agent is known", wait::PATIENCE, || {
         Ok(bench.folder.agent_record()?.is_some_and(|agent| agent.last_heartbeat_at.is_some()))

@@ -1,9 +1,10 @@
 //! The same, asked for by a dashboard: through the agent, which some of it takes out.
 
-use std::{fs, io::Write as _, time::Duration};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use nixfleet_protocol::{
     journal::records::Outcome,
+    nix_log::NixPhase,
     operation::{Operation, Step},
 };
 use nixfleet_tests::stage::{
@@ -102,4 +103,31 @@ fn a_stop_says_what_was_cut() {
     assert_eq!(steps.step, Step::Test);
     let tests = steps.tests.unwrap();
     assert_eq!((tests.total, tests.current, tests.passed, tests.is_over), (1, 1, 0, true));
+}
+
+/// Says what Nix says, and stays there.
+const BUILDS: &str = r#"#!/bin/sh
+echo "these 2 derivations will be built:"
+echo "building '/nix/store/a.drv'..."
+sleep 777
+"#;
+
+#[test]
+fn the_dashboard_sees_what_nix_is_doing_and_where_it_was_cut() {
+    let Some(fleet) = Fleet::ready() else { return };
+    let program = fleet.mac.folder.write("bin/home-manager", BUILDS).unwrap();
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let switch = fleet.dashboard.command(HOST, "pull-switch").unwrap();
+    let phase = NixPhase::Building { number: 1, of: Some(2) };
+    wait::until_true("the dashboard sees it building", wait::PATIENCE, || {
+        let switches = fleet.dashboard.switches(HOST)?;
+        Ok(switches.iter().any(|switch| switch.phase.as_ref() == Some(&phase)))
+    })
+    .unwrap();
+    fleet.dashboard.command(HOST, "stop").unwrap();
+    let told = fleet.dashboard.wait_for_result(HOST, &switch).unwrap();
+    let result = told.result.unwrap();
+    assert_eq!(result.outcome, Outcome::Cancelled);
+    assert_eq!(result.note.as_deref(), Some("it was building 1 of 2"));
+    assert_eq!(told.phase, None);
 }

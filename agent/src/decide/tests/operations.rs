@@ -1,17 +1,23 @@
 //! What is more than a switch: how its steps and tests are told.
 
-use nixfleet_protocol::operation::{Operation, Step, Steps, Tests};
+use nixfleet_protocol::{
+    nix_log::NixPhase,
+    operation::{Operation, Step, Steps, Tests},
+};
 
 use super::*;
 
 #[test]
 fn a_v1_dashboard_hears_how_the_tests_stand_before_it_hears_the_result() {
     let (mut core, _) = Core::with(Protocol::V1, Look::default());
-    let steps = |tests: &Tests| Some(Steps { tests: Some(tests.clone()), ..Steps::at(Step::Test) });
+    let standing = |tests: &Tests| Standing {
+        steps: Some(Steps { tests: Some(tests.clone()), ..Steps::at(Step::Test) }),
+        phase: None,
+    };
     let mut tests = Tests { total: 2, current: 1, ..Tests::default() };
     let running = SwitchView {
         operation: Operation::Test,
-        steps: steps(&tests),
+        standing: standing(&tests),
         ..switch(Initiator::Agent, Phase::Running)
     };
     let id = running.id;
@@ -23,7 +29,7 @@ fn a_v1_dashboard_hears_how_the_tests_stand_before_it_hears_the_result() {
     let begun = tests.clone();
     tests = Tests { current: 2, passed: 2, is_over: true, ..tests };
     let over = SwitchView {
-        steps: steps(&tests),
+        standing: standing(&tests),
         ended: Some(Ended { outcome: Outcome::Succeeded, age: Duration::ZERO, has_reload: true }),
         phase: Phase::Finished { to_ensure: false, to_report: true },
         ..running
@@ -43,25 +49,33 @@ fn a_v1_dashboard_hears_how_the_tests_stand_before_it_hears_the_result() {
 }
 
 #[test]
-fn a_v2_dashboard_hears_of_every_step() {
+fn a_v2_dashboard_hears_how_far_it_is_once_a_second() {
     let (mut core, _) = Core::with(Protocol::V2, Look::default());
+    let at = |step, phase| Standing { steps: Some(Steps::at(step)), phase };
     let mut running = SwitchView {
         operation: Operation::PullSwitch,
-        steps: Some(Steps::at(Step::Pull)),
+        standing: at(Step::Pull, None),
         ..switch(Initiator::Agent, Phase::Running)
     };
     let id = running.id;
     core.look.switches = vec![running.clone()];
     assert_eq!(reports(&core.look()), [(id, Stage::Running)]);
-    let told = |step| Event::Reported {
+    let told = |standing| Event::Reported {
         switch: id,
         stage: Stage::Running,
-        steps: Some(Steps::at(step)),
+        standing,
         reply: Ok(Some(0)),
     };
-    assert_eq!(reports(&core.event(told(Step::Pull))), []);
-    running.steps = Some(Steps::at(Step::Switch));
-    core.look.switches = vec![running];
-    assert_eq!(reports(&core.look()), [(id, Stage::Running)]);
-    assert_eq!(reports(&core.event(told(Step::Switch))), []);
+    assert_eq!(reports(&core.event(told(at(Step::Pull, None)))), []);
+    for standing in [
+        at(Step::Switch, None),
+        at(Step::Switch, Some(NixPhase::Building { number: 1, of: Some(2) })),
+        at(Step::Switch, Some(NixPhase::Building { number: 2, of: Some(2) })),
+    ] {
+        running.standing = standing.clone();
+        core.look.switches = vec![running.clone()];
+        assert_eq!(reports(&core.look()), []);
+        assert_eq!(reports(&core.passes(Duration::from_secs(1))), [(id, Stage::Running)]);
+        assert_eq!(reports(&core.event(told(standing))), []);
+    }
 }

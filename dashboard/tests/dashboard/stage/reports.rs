@@ -75,7 +75,7 @@ pub(crate) fn finished(result: SwitchResult, reload: Option<Reload>) -> SwitchSt
 }
 
 pub(crate) fn running() -> SwitchState {
-    SwitchState::Running { started_at: at(2), steps: None }
+    SwitchState::Running { started_at: at(2), steps: None, phase: None }
 }
 
 fn at(second: i64) -> Timestamp {
