@@ -5,6 +5,10 @@
 //! the two differ after a run, the activation was cut. All are links into the store. home-manager's have moved from
 //! per-user folders of `/nix/var` to the state home; while it activates there is a third, `gcroots/new-home`, which a
 //! home-manager that was killed leaves behind.
+//!
+//! Where home-manager is a part of NixOS or nix-darwin, the system's links say how a switch came out. The user's jobs are
+//! still home-manager's, and so its links are looked at for those. From 25.11 on it has no profile there, and one that an
+//! earlier release has left is never set again (its nix-darwin/default.nix, `--driver-version 1`).
 
 use std::{
     fs,
@@ -21,8 +25,17 @@ pub struct GenerationLinks {
     profiles: Vec<PathBuf>,
     /// Places of the link to what is activated, best first.
     currents: Vec<PathBuf>,
-    /// They are home-manager's: then there is more to see beside them.
-    is_home_manager: bool,
+    /// Where home-manager's are.
+    home: Home,
+}
+
+/// What home-manager has to do with a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Home {
+    /// It is what switches: the links are its own.
+    Switches,
+    /// Something else switches, and home-manager may be a part of it. These are its places for what is activated.
+    MayBeAPart(Vec<PathBuf>),
 }
 
 /// Which store paths the links lead to.
@@ -47,7 +60,7 @@ impl GenerationLinks {
             profiles.push(nix.join("profiles/per-user").join(user).join("home-manager"));
             currents.push(nix.join("gcroots/per-user").join(user).join("current-home"));
         }
-        Self { profiles, currents, is_home_manager: true }
+        Self { profiles, currents, home: Home::Switches }
     }
 
     /// The places of a whole system, the same for NixOS and nix-darwin.
@@ -55,13 +68,31 @@ impl GenerationLinks {
         Self {
             profiles: vec![PathBuf::from("/nix/var/nix/profiles/system")],
             currents: vec![PathBuf::from("/run/current-system")],
-            is_home_manager: false,
+            home: Home::MayBeAPart(Vec::new()),
         }
     }
 
     /// No places at all: nothing is known of generations.
     pub const fn none() -> Self {
-        Self { profiles: Vec::new(), currents: Vec::new(), is_home_manager: false }
+        Self { profiles: Vec::new(), currents: Vec::new(), home: Home::MayBeAPart(Vec::new()) }
+    }
+
+    /// The same, for a switch that home-manager may be a part of. A system starts it without the variables of the user's
+    /// session, so it has its links at the default place even if the user has moved the state home.
+    #[must_use]
+    pub fn with_home_manager(
+        self,
+        xdg_state_home: Option<&Path>,
+        home: &Path,
+        user: Option<&str>,
+    ) -> Self {
+        let mut places = Self::of_home_manager(None, home, user).currents;
+        for place in Self::of_home_manager(xdg_state_home, home, user).currents {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Self { home: Home::MayBeAPart(places), ..self }
     }
 
     /// The same with these places, where they are given.
@@ -70,16 +101,21 @@ impl GenerationLinks {
         Self {
             profiles: profile.map_or(self.profiles, |profile| vec![profile]),
             currents: current.map_or(self.currents, |current| vec![current]),
-            is_home_manager: self.is_home_manager,
+            home: self.home,
         }
     }
 
-    /// The launchd definitions of home-manager's generation that the profile leads to.
+    /// The launchd definitions of home-manager's newest generation: the one that it activates or has tried to, else the one
+    /// that it has activated.
     pub fn launch_agents(&self) -> Option<PathBuf> {
-        if !self.is_home_manager {
-            return None;
-        }
-        let folder = PathBuf::from(self.read().profile?).join("LaunchAgents");
+        let generation = match &self.home {
+            Home::Switches => self.read().profile,
+            Home::MayBeAPart(places) => {
+                let new: Vec<PathBuf> = places.iter().map(|place| beside(place)).collect();
+                first(&new).or_else(|| first(places))
+            }
+        };
+        let folder = PathBuf::from(generation?).join("LaunchAgents");
         folder.is_dir().then_some(folder)
     }
 
@@ -87,9 +123,13 @@ impl GenerationLinks {
     /// removes it at the end. One that is old was left behind by an activation that was killed. Of others nobody knows.
     pub fn is_activating(&self) -> bool {
         const AT_MOST: Duration = Duration::from_mins(30);
-        let homes = self.currents.iter().filter(|_| self.is_home_manager);
+        let homes = match &self.home {
+            Home::Switches => &self.currents,
+            Home::MayBeAPart(places) => places,
+        };
         homes
-            .filter_map(|current| fs::symlink_metadata(current.with_file_name("new-home")).ok())
+            .iter()
+            .filter_map(|current| fs::symlink_metadata(beside(current)).ok())
             .filter_map(|metadata| metadata.modified().ok())
             // One from the future is one of a clock that was set back.
             .any(|since| since.elapsed().is_ok_and(|age| age < AT_MOST))
@@ -99,6 +139,11 @@ impl GenerationLinks {
     pub fn read(&self) -> Generations {
         Generations { profile: first(&self.profiles), current: first(&self.currents) }
     }
+}
+
+/// The link to what is being activated, beside the one to what was.
+fn beside(current: &Path) -> PathBuf {
+    current.with_file_name("new-home")
 }
 
 fn first(places: &[PathBuf]) -> Option<String> {
@@ -156,11 +201,42 @@ mod tests {
         assert!(!links.is_activating());
         symlink("/nowhere", state.join("home-manager/gcroots/new-home")).unwrap();
         assert!(links.is_activating());
-        // The same places mean no activation where home-manager is not what switches.
+        // The same places mean no activation where they are another's.
         let profile = state.join("nix/profiles/home-manager");
         let others = GenerationLinks::none().at(Some(profile), Some(current));
         assert_eq!(others.read().activation(), Activation::Incomplete);
         assert!(!others.is_activating());
         assert_eq!(GenerationLinks::none().read(), Generations::default());
+    }
+
+    #[test]
+    fn jobs_come_from_the_home_manager_that_is_a_part_of_the_system() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join(".local/state");
+        let store = home.path().join("store");
+        for name in ["left-behind", "one", "two"] {
+            fs::create_dir_all(store.join(name).join("LaunchAgents")).unwrap();
+        }
+        let gcroots = state.join("home-manager/gcroots");
+        fs::create_dir_all(state.join("nix/profiles")).unwrap();
+        fs::create_dir_all(&gcroots).unwrap();
+        let moved = home.path().join("moved");
+        let links = GenerationLinks::of_system().with_home_manager(Some(&moved), home.path(), None);
+        // Of a release that still kept a profile.
+        symlink(store.join("left-behind"), state.join("nix/profiles/home-manager")).unwrap();
+        assert_eq!(links.launch_agents(), None);
+
+        let agents =
+            |name: &str| Some(store.canonicalize().unwrap().join(name).join("LaunchAgents"));
+        symlink(store.join("one"), gcroots.join("current-home")).unwrap();
+        assert_eq!(links.launch_agents(), agents("one"));
+        assert!(!links.is_activating());
+        symlink(store.join("two"), gcroots.join("new-home")).unwrap();
+        assert_eq!(links.launch_agents(), agents("two"));
+        assert!(links.is_activating());
+        let command = GenerationLinks::none().with_home_manager(None, home.path(), None);
+        assert_eq!(command.launch_agents(), agents("two"));
+        assert_eq!(command.read(), Generations::default());
+        assert_eq!(GenerationLinks::of_system().launch_agents(), None);
     }
 }

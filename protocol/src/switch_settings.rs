@@ -340,13 +340,15 @@ const REPOSITORY: &str = "the address of a git repository: `https://...`, `ssh:/
 const WITHOUT_SECRET: &str = "an address without a password or token in it; use an address for ssh and ssh_key_file, or git's own credential helper";
 
 fn links(kind: SwitchKind, around: Surroundings<'_>) -> GenerationLinks {
-    match kind {
+    let Surroundings { xdg_state_home, home, user, .. } = around;
+    let links = match kind {
         SwitchKind::HomeManager => {
-            GenerationLinks::of_home_manager(around.xdg_state_home, around.home, around.user)
+            return GenerationLinks::of_home_manager(xdg_state_home, home, user);
         }
         SwitchKind::NixosRebuild | SwitchKind::DarwinRebuild => GenerationLinks::of_system(),
         SwitchKind::Command => GenerationLinks::none(),
-    }
+    };
+    links.with_home_manager(xdg_state_home, home, user)
 }
 
 /// Collects what is wrong.
@@ -502,8 +504,11 @@ mod tests {
 
     #[test]
     fn the_links_are_the_kind_s_unless_they_are_named() {
-        let system = GenerationLinks::of_system();
-        let home = GenerationLinks::of_home_manager(None, Path::new("/home/me"), Some("me"));
+        let place = Path::new("/home/me");
+        let with_home = |links: GenerationLinks| links.with_home_manager(None, place, Some("me"));
+        let system = with_home(GenerationLinks::of_system());
+        let none = with_home(GenerationLinks::none());
+        let home = GenerationLinks::of_home_manager(None, place, Some("me"));
         let command = "switch_kind = \"command\"\nswitch_command = [\"a\"]\n";
         let named = "profile = \"/p\"\ncurrent_generation = \"/c\"\n";
         let at = |links: GenerationLinks| links.at(Some("/p".into()), Some("/c".into()));
@@ -511,9 +516,9 @@ mod tests {
             (String::new(), home.clone()),
             ("switch_kind = \"nixos-rebuild\"".to_owned(), system.clone()),
             ("switch_kind = \"darwin-rebuild\"".to_owned(), system.clone()),
-            (command.to_owned(), GenerationLinks::none()),
+            (command.to_owned(), none.clone()),
             (named.to_owned(), at(home)),
-            (format!("{command}{named}"), at(GenerationLinks::none())),
+            (format!("{command}{named}"), at(none)),
             ("switch_kind = \"nixos-rebuild\"\nprofile = \"/p\"".to_owned(), {
                 system.at(Some("/p".into()), None)
             }),
