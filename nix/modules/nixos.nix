@@ -16,6 +16,7 @@
 let
   cfg = config.services.nixfleet-agent;
   settings = import ./settings.nix { inherit lib; };
+  sudo = import ./sudo.nix { inherit lib; };
 
   unit = "nixfleet-agent.service";
   isRoot = cfg.user == "root";
@@ -38,17 +39,11 @@ let
     sudo = "/run/wrappers/bin/sudo";
   };
 
-  # What protocol/src/switch_kind.rs makes of the config, for a switch that the dashboard asks for.
-  flake = content.flake or (if content ? repo_url then "${content.state_dir}/repo" else null);
-  switchLine = [
-    content.nixos_rebuild
-    "switch"
-  ]
-  ++ lib.optionals (flake != null) [
-    "--flake"
-    (flake + lib.optionalString (content ? flake_attribute) "#${content.flake_attribute}")
-  ]
-  ++ content.switch_arguments or [ ];
+  switchLine = sudo.switchLineOf {
+    inherit content;
+    program = content.nixos_rebuild;
+    stateDir = content.state_dir;
+  };
 
   # What switch-wrapper/src/ensure/systemd.rs has root do.
   systemctlLines = map (words: [ content.systemctl ] ++ words) [
@@ -70,31 +65,13 @@ let
   switchLines = lib.optional (content.switch_kind == "nixos-rebuild") switchLine;
   lines = switchLines ++ systemctlLines;
 
-  # What both kinds of sudo take literally, some of it escaped. sudo joins the words with spaces before it compares, so a
-  # word with a space in it would let others pass.
-  isLiteral = word: builtins.match "[-a-zA-Z0-9@%_+./:=,#~?&]+" word != null;
-  notLiteral = builtins.filter (word: !(isLiteral word)) (lib.concatMap (line: line) lines);
-  relative = builtins.filter (program: !(lib.hasPrefix "/" program)) [
-    content.nixos_rebuild
-    content.systemctl
-  ];
-
-  # sudoers(5) and sudo-rs's sudoers(5). sudo has wildcards in arguments and sudo-rs has none, and takes no escape that it
-  # does not need.
-  special = [
-    ","
-    ":"
-    "="
-    "#"
-  ];
-  escape = characters: lib.replaceStrings characters (map (character: "\\${character}") characters);
-  rulesWith =
-    characters:
+  rulesOf =
+    command:
     lib.optional (!isRoot) {
       users = [ cfg.user ];
       runAs = "root";
       commands = map (line: {
-        command = lib.concatMapStringsSep " " (escape characters) line;
+        command = command line;
         options = [ "NOPASSWD" ];
       }) lines;
     };
@@ -114,22 +91,16 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    assertions = settings.assertionsOf cfg content ++ [
-      {
-        assertion = isRoot || notLiteral == [ ];
-        message = "services.nixfleet-agent: a sudo rule can not say exactly this: ${
-          lib.concatMapStringsSep ", " builtins.toJSON notLiteral
-        }. Words of the command of a switch may have letters, digits and - @ % _ + . / : = , # ~ ? & in them. Change switch.flake, switch.attribute or switch.arguments, or set settings.switch_kind to \"command\" and write the rule yourself.";
-      }
-      {
-        assertion = relative == [ ];
-        message = "services.nixfleet-agent.settings: ${lib.concatStringsSep ", " relative} is no absolute path, and a sudo rule needs one. Give the path in full, such as \"${installed}/nixos-rebuild\", or leave it out.";
-      }
-      {
-        assertion = isRoot || config.security.sudo.enable || config.security.sudo-rs.enable;
-        message = "services.nixfleet-agent: the switch needs root and the agent is not root, and this system has no sudo. Set security.sudo.enable or security.sudo-rs.enable.";
-      }
-    ];
+    # root needs no rule.
+    assertions =
+      settings.assertionsOf cfg content
+      ++ lib.optionals (!isRoot) (sudo.assertionsOf "services.nixfleet-agent" lines)
+      ++ [
+        {
+          assertion = isRoot || config.security.sudo.enable || config.security.sudo-rs.enable;
+          message = "services.nixfleet-agent: the switch needs root and the agent is not root, and this system has no sudo. Set security.sudo.enable or security.sudo-rs.enable.";
+        }
+      ];
 
     warnings =
       settings.warningsOf cfg
@@ -151,8 +122,8 @@ in
       (pkgs.formats.toml { }).generate "nixfleet-config.toml"
         content;
 
-    security.sudo.extraRules = rulesWith (special ++ [ "?" ]);
-    security.sudo-rs.extraRules = rulesWith special;
+    security.sudo.extraRules = rulesOf sudo.command;
+    security.sudo-rs.extraRules = rulesOf sudo.commandRs;
 
     # There is no sandbox on purpose, and no limit of memory or processes. What this unit is denied is denied to the switch
     # as well, which stays in its control group: NoNewPrivileges=, and what implies it for a unit with User= (all that
