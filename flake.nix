@@ -23,6 +23,8 @@
           packages = self.packages.${pkgs.stdenv.hostPlatform.system};
         in
         {
+          # Imported twice it counts once, like a file: nix-darwin's users get it, and may have it in their home.nix.
+          key = "${toString module} with packages";
           imports = [ module ];
           services.nixfleet-agent = {
             package = lib.mkDefault packages.nixfleet-agent;
@@ -31,6 +33,14 @@
         };
       homeManagerModule = withPackages ./nix/modules/home-manager.nix;
       nixosModule = withPackages ./nix/modules/nixos.nix;
+      darwinModule =
+        { lib, options, ... }:
+        {
+          imports = [ ./nix/modules/darwin.nix ];
+          config = lib.optionalAttrs (options ? home-manager) {
+            home-manager.sharedModules = [ homeManagerModule ];
+          };
+        };
     in
     {
       packages = each (project: project.packages // { default = project.packages.nixfleet-agent; });
@@ -39,6 +49,8 @@
       homeManagerModules.default = homeManagerModule;
       nixosModules.nixfleet-agent = nixosModule;
       nixosModules.default = nixosModule;
+      darwinModules.nixfleet-agent = darwinModule;
+      darwinModules.default = darwinModule;
       devShells = each (project: {
         default = project.devShell;
       });

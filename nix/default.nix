@@ -25,6 +25,8 @@ in
   homeManagerModules.default = ./modules/home-manager.nix;
   nixosModules.nixfleet-agent = ./modules/nixos.nix;
   nixosModules.default = ./modules/nixos.nix;
+  darwinModules.nixfleet-agent = ./modules/darwin.nix;
+  darwinModules.default = ./modules/darwin.nix;
 
   devShell = pkgs.mkShell {
     packages = [

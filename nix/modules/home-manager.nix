@@ -30,9 +30,7 @@ let
     lib.optionalAttrs movedConfig { XDG_CONFIG_HOME = config.xdg.configHome; }
     // lib.optionalAttrs movedState { XDG_STATE_HOME = config.xdg.stateHome; };
 
-  content = settings.contentOf cfg (
-    lib.optionalAttrs movedState { state_dir = "${config.xdg.stateHome}/nixfleet"; }
-  );
+  content = settings.contentOfHome { inherit config isDarwin; };
   configFile = (pkgs.formats.toml { }).generate "nixfleet-config.toml" content;
 
   arguments = [
@@ -200,8 +198,12 @@ in
             (config.submoduleSupport.enable && (content.switch_kind or "home-manager") == "home-manager")
             ''
               services.nixfleet-agent: home-manager is a part of the system's configuration here, and the agent would run
-              `home-manager switch`. Set services.nixfleet-agent.settings.switch_kind to "nixos-rebuild" or
-              "darwin-rebuild", and switch.flake to the system's flake.
+              `home-manager switch`, which does not know of it. ${
+                if isDarwin then
+                  "Take settings.switch_kind out: it is \"darwin-rebuild\" then."
+                else
+                  "On NixOS, take the NixOS module of this agent instead, as docs/install.md says; or set settings.switch_kind to \"nixos-rebuild\", switch.flake to the system's flake, and write a rule for sudo."
+              }
             '';
 
       home.packages = [

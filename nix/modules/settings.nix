@@ -121,6 +121,28 @@ let
     in
     lib.filterAttrs (_key: isSaid) (lib.recursiveUpdate (defaults // options) cfg.settings);
 
+  # The content for a user of home-manager, from the whole of that user's configuration.
+  contentOfHome =
+    { config, isDarwin }:
+    let
+      cfg = config.services.nixfleet-agent;
+      # home-manager is a part of the system's configuration, and `home-manager switch` would not know of it. On macOS that
+      # can only be nix-darwin's.
+      isPart = isDarwin && config.submoduleSupport.enable;
+      kind = cfg.settings.switch_kind or (if isPart then "darwin-rebuild" else "home-manager");
+    in
+    contentOf cfg (
+      lib.optionalAttrs (config.xdg.stateHome != "${config.home.homeDirectory}/.local/state") {
+        state_dir = "${config.xdg.stateHome}/nixfleet";
+      }
+      // lib.optionalAttrs isPart { switch_kind = kind; }
+      # By their whole paths: the first is what the sudo rule names, and no file that comes first in somebody's PATH.
+      // lib.optionalAttrs (kind == "darwin-rebuild") {
+        darwin_rebuild = "/run/current-system/sw/bin/darwin-rebuild";
+        sudo = "/usr/bin/sudo";
+      }
+    );
+
   isWebSocket = url: builtins.match "wss?://.*" url != null;
 
   # The dashboard's address, where a v2 agent had the one of its WebSocket.
@@ -213,6 +235,7 @@ in
   inherit
     assertionsOf
     contentOf
+    contentOfHome
     keys
     warningsOf
     ;

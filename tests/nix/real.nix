@@ -14,60 +14,13 @@
 let
   lib = import (homeManager + "/modules/lib/stdlib-extended.nix") (import (nixpkgs + "/lib"));
 
-  package = name: {
-    inherit name;
-    pname = name;
-    type = "derivation";
-    outPath = "/nix/store/00000000000000000000000000000000-${name}";
-    version = "1";
-    meta.mainProgram = name;
-  };
-  # A file whose content can be found again in all that names it.
-  written = name: text: package name // { outPath = "${(package name).outPath}\n${text}\n"; };
-
-  pkgs =
-    lib.genAttrs [
-      "bash"
-      "coreutils"
-      "diffutils"
-      "emptyDirectory"
-      "findutils"
-      "gettext"
-      "glibcLocales"
-      "gnugrep"
-      "gnused"
-      "jq"
-      "man-db"
-      "ncurses"
-      "nix"
-      "sd-switch"
-      "systemd"
-    ] package
-    // {
-      inherit lib system;
-      path = nixpkgs;
-      stdenv = rec {
-        hostPlatform = lib.systems.elaborate system;
-        inherit (hostPlatform) isDarwin isLinux;
-      };
-      config = { };
-      rustc.version = "1.95.0";
-      rustPlatform.buildRustPackage = arguments: package arguments.pname;
-      writeText = written;
-      writeTextFile = { name, text, ... }: written name text;
-      writeScriptBin = written;
-      writeShellScript = written;
-      runCommand =
-        name: _environment: script:
-        written name script;
-      formats = lib.genAttrs [ "ini" "iniWithGlobalSection" "json" "keyValue" "toml" "yaml" ] (
-        _format: _arguments: {
-          type = lib.types.attrs;
-          lib.types.atom = lib.types.raw;
-          generate = name: value: written name (builtins.toJSON value);
-        }
-      );
-    };
+  inherit
+    (import ./real-pkgs.nix {
+      inherit lib nixpkgs system;
+    })
+    package
+    pkgs
+    ;
 
   inherit
     (lib.evalModules {

@@ -1,4 +1,5 @@
-//! What the real home-manager makes of the module. `tests/nix/real-home-manager` says where it is; without, nothing runs.
+//! What the real home-manager makes of the module, and the real nix-darwin that it is a part of. `tests/nix/real-home-manager`
+//! says where they are; without, nothing runs.
 
 use std::{
     env, fs,
@@ -9,11 +10,12 @@ use std::{
 
 use nixfleet_protocol::{config_file, installed};
 use nixfleet_tests::stage::not_run;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
     evaluated::{ALL, GOOD},
+    sudoers::{read_by_sudo, switch_of_wrapper},
     written::write_config,
 };
 
@@ -30,10 +32,23 @@ struct Written {
     activation: String,
 }
 
-/// Checkouts of home-manager and nixpkgs, and a home.
+/// What nix-darwin would write, and do.
+#[derive(Debug, Deserialize)]
+struct DarwinWritten {
+    failed: Vec<String>,
+    warnings: Vec<String>,
+    sudoers: Option<String>,
+    config: Option<Map<String, Value>>,
+    order: Vec<String>,
+    jobs: Vec<String>,
+    packages: Vec<String>,
+}
+
+/// Checkouts of home-manager, nixpkgs and perhaps nix-darwin, and a home.
 struct Sources {
     home_manager: String,
     nixpkgs: String,
+    nix_darwin: Option<String>,
     home: tempfile::TempDir,
 }
 
@@ -43,23 +58,39 @@ impl Sources {
         Some(Self {
             home_manager: named("NIXFLEET_TEST_HOME_MANAGER")?,
             nixpkgs: named("NIXFLEET_TEST_NIXPKGS")?,
+            nix_darwin: named("NIXFLEET_TEST_NIX_DARWIN"),
             home: tempfile::tempdir().unwrap(),
         })
     }
 
     fn evaluate(&self, system: &str, definitions: &str, version: &str) -> Result<Written, String> {
-        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/real.nix");
-        let output = Command::new("nix-instantiate")
+        let home = self.home.path().to_str().unwrap();
+        self.ask("real.nix", system, definitions, &[("version", version), ("home", home)])
+    }
+
+    /// Asks one of the files in `tests/nix`; more arguments are texts.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        file: &str,
+        system: &str,
+        definitions: &str,
+        more: &[(&str, &str)],
+    ) -> Result<T, String> {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix").join(file);
+        let mut command = Command::new("nix-instantiate");
+        command
             .args(["--store", "dummy://", "--eval", "--strict", "--json"])
             .arg(place)
             .args(["--arg", "homeManager", &self.home_manager, "--arg", "nixpkgs", &self.nixpkgs])
-            .args(["--argstr", "system", system, "--argstr", "version", version])
-            .args(["--argstr", "home", self.home.path().to_str().unwrap()])
-            .args(["--arg", "definitions", &format!("{{ {definitions} }}")])
-            .env_remove("NIX_PATH")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .args(["--argstr", "system", system])
+            .args(["--arg", "definitions", &format!("{{ {definitions} }}")]);
+        for (name, value) in more {
+            command.args(["--argstr", name, value]);
+        }
+        if let Some(nix_darwin) = self.nix_darwin.as_ref().filter(|_| file == "real-darwin.nix") {
+            command.args(["--arg", "nixDarwin", nix_darwin]);
+        }
+        let output = command.env_remove("NIX_PATH").stdin(Stdio::null()).output().unwrap();
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
@@ -80,10 +111,14 @@ impl Sources {
 
 impl Written {
     fn comes_in_order(&self, steps: &[&str]) {
-        let found: Vec<&str> = self.order.iter().map(String::as_str).collect();
-        let found: Vec<&str> = found.into_iter().filter(|step| steps.contains(step)).collect();
-        assert_eq!(found, steps, "{:?}", self.order);
+        comes_in_order(&self.order, steps);
     }
+}
+
+fn comes_in_order(order: &[String], steps: &[&str]) {
+    let found: Vec<&str> = order.iter().map(String::as_str).collect();
+    let found: Vec<&str> = found.into_iter().filter(|step| steps.contains(step)).collect();
+    assert_eq!(found, steps, "{order:?}");
 }
 
 #[test]
@@ -105,6 +140,42 @@ fn with_the_real_home_manager() {
         the_config_file(&sources, system);
         nothing_is_left_when_disabled(&sources, system);
         wrong_types_are_refused(&sources, system);
+    }
+}
+
+#[test]
+fn with_the_real_home_manager_as_a_part_of_the_real_nix_darwin() {
+    let Some(sources) = Sources::find().filter(|sources| sources.nix_darwin.is_some()) else {
+        not_run("no checkout of nix-darwin is named; tests/nix/real-home-manager takes one");
+        return;
+    };
+    let ask = |system: &str, definitions: &str| {
+        sources.ask::<DarwinWritten>("real-darwin.nix", system, definitions, &[]).unwrap()
+    };
+    for system in ["aarch64-darwin", "x86_64-darwin"] {
+        let written = ask(system, &format!("{GOOD} {ALL}"));
+        if !written.failed.is_empty() {
+            assert!(written.failed[0].contains("older than 25.05"), "{:?}", written.failed);
+            not_run("this nix-darwin is older than 25.05, and says so");
+            return;
+        }
+        assert_eq!(
+            (&*written.warnings, &*written.jobs),
+            (&[][..], &["nixfleet-agent".to_owned()][..])
+        );
+        assert_eq!(written.packages, ["nixfleet-agent-1", "nixfleet-switch-1"]);
+        comes_in_order(&written.order, &["linkGeneration", "nixfleetAgent", "setupLaunchAgents"]);
+        let place = sources.home.path();
+        let config = written.config.unwrap();
+        assert_eq!(config["switch_kind"], "darwin-rebuild");
+        let switch = switch_of_wrapper(place, &config, "me", Path::new("/Users/me"));
+        if let Some(read) = read_by_sudo(place, &written.sudoers.unwrap()) {
+            assert_eq!(read, [("me".to_owned(), vec![switch])]);
+        }
+
+        let disabled = ask(system, "");
+        assert_eq!((&*disabled.failed, &*disabled.jobs), (&[][..], &[][..]));
+        assert!(!disabled.sudoers.is_some_and(|text| text.contains("NOPASSWD")));
     }
 }
 

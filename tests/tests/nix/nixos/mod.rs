@@ -2,19 +2,16 @@
 
 mod host;
 
-use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use host::{Evaluated, NixosHost, Rule};
-use nixfleet_protocol::{
-    config_file, installed,
-    switch_kind::{Purpose, Runner},
-    switch_settings::{MergedSwitch, Surroundings},
-};
+use host::{NixosHost, Rule};
+use nixfleet_protocol::installed;
 use nixfleet_tests::stage::{folder, programs::Programs};
 use serde_json::{Value, json};
 
 use crate::{
     evaluated::{LINUX, evaluate, has, has_nix, root, text},
+    sudoers::{literal, read_by_sudo, switch_of_wrapper},
     written::write_config,
 };
 
@@ -132,54 +129,12 @@ const HOSTS: [&str; 7] = [
     "settings = { nixos_rebuild = \"/opt/a:b/nixos-rebuild\"; state_dir = \"/srv/state\"; }; repoUrl = \"git@h:x\";",
 ];
 
-/// What the wrapper runs as root for a switch that the dashboard asks for, the words joined as sudo joins them.
-fn switch_of_wrapper(place: &Path, evaluated: &Evaluated) -> String {
-    let config = evaluated.config.as_ref().unwrap();
-    let loaded = config_file::load(&write_config(place, config)).unwrap();
-    let file = &loaded.file;
-    let around = Surroundings {
-        state_dir: file.state_dir.as_ref().unwrap(),
-        xdg_state_home: None,
-        home: Path::new("/home/admin"),
-        user: Some("admin"),
-    };
-    let command = MergedSwitch::of(&loaded, |_name| None).check(around).unwrap().command;
-    let program = file.nixos_rebuild.clone().unwrap();
-    let arguments = command.arguments::<String>(&[]);
-    command
-        .line(
-            Purpose::Switch,
-            program,
-            &arguments.into_iter().map(Into::into).collect::<Vec<_>>(),
-            Runner::Own,
-        )
-        .iter()
-        .map(|word: &OsString| word.to_str().unwrap())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
 /// What `switch-wrapper/src/ensure/systemd.rs` has root do.
 const SYSTEMCTL: [&str; 3] = [
     "/run/current-system/sw/bin/systemctl daemon-reload",
     "/run/current-system/sw/bin/systemctl reset-failed -- nixfleet-agent.service",
     "/run/current-system/sw/bin/systemctl restart --no-block -- nixfleet-agent.service",
 ];
-
-/// Without the backslashes, which say that what follows is meant literally.
-fn literal(pattern: &str) -> String {
-    let mut characters = pattern.chars();
-    let mut text = String::new();
-    while let Some(character) = characters.next() {
-        if character == '\\' {
-            text.extend(characters.next());
-        } else {
-            assert!(!"*?[!".contains(character), "a wildcard in {pattern}");
-            text.push(character);
-        }
-    }
-    text
-}
 
 fn only_rule(rules: &[Rule]) -> &Rule {
     assert_eq!(rules.len(), 1, "{rules:?}");
@@ -198,7 +153,9 @@ fn sudo_allows_to_the_letter_what_the_wrapper_runs() {
     for definitions in HOSTS {
         let evaluated = host(definitions).evaluate().unwrap();
         assert_eq!(evaluated.failed, [""; 0], "{definitions}");
-        let switch = switch_of_wrapper(place.path(), &evaluated);
+        let config = evaluated.config.as_ref().unwrap();
+        let home = Path::new("/home/admin");
+        let switch = switch_of_wrapper(place.path(), config, "admin", home);
         let expected: Vec<_> = [&*switch].into_iter().chain(SYSTEMCTL).collect();
 
         let rule = only_rule(&evaluated.sudo);
@@ -214,31 +171,11 @@ fn sudo_allows_to_the_letter_what_the_wrapper_runs() {
         });
         assert_eq!(allowed.collect::<Vec<_>>(), expected);
 
-        if has("cvtsudoers", "on Debian, `apt-get install sudo` brings it") {
-            assert_eq!(read_by_sudo(place.path(), rule), expected);
+        let expected = expected.into_iter().map(str::to_owned).collect();
+        if let Some(read) = read_by_sudo(place.path(), &rule.sudoers()) {
+            assert_eq!(read, [("admin".to_owned(), expected)]);
         }
     }
-}
-
-/// What sudo itself reads of a rule: it checks the file as NixOS does when it builds a system, and tells what it takes for the
-/// commands, with wildcards still escaped.
-fn read_by_sudo(place: &Path, rule: &Rule) -> Vec<String> {
-    let path = place.join("sudoers");
-    fs::write(&path, rule.sudoers()).unwrap();
-    let checked = Command::new("visudo").arg("-cf").arg(&path).output();
-    let checked =
-        checked.or_else(|_| Command::new("/usr/sbin/visudo").arg("-cf").arg(&path).output());
-    let checked = checked.unwrap();
-    assert!(checked.status.success() && checked.stderr.is_empty(), "{}", text(&checked));
-    let mut convert = Command::new("cvtsudoers");
-    let converted = convert.args(["-c", "/dev/null", "-f", "json"]).arg(&path).output().unwrap();
-    let json: Value = serde_json::from_slice(&converted.stdout).unwrap();
-    let lines = json["User_Specs"][0]["Cmnd_Specs"].as_array().unwrap().iter();
-    let commands = lines.flat_map(|line| {
-        assert_eq!(line["Options"], json!([{"authenticate": false}]));
-        line["Commands"].as_array().unwrap()
-    });
-    commands.map(|command| literal(command["command"].as_str().unwrap())).collect()
 }
 
 #[test]
