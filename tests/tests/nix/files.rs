@@ -26,20 +26,41 @@ fn nix_files() -> Vec<PathBuf> {
 
 #[test]
 fn every_nix_file_is_sound() {
+    are_sound(&nix_files());
+}
+
+/// They can be parsed, are formatted, and have nothing in them that nobody uses.
+fn are_sound(files: &[PathBuf]) {
     if has_nix() {
-        for file in nix_files() {
-            let parsed = nix([Path::new("--parse"), &file]);
-            assert!(parsed.status.success(), "{}", text(&parsed));
-        }
+        let parsed =
+            nix([Path::new("--parse")].into_iter().chain(files.iter().map(PathBuf::as_path)));
+        assert!(parsed.status.success(), "{}", text(&parsed));
     }
     if has("nixfmt", "`cargo install nixfmt_rs` brings it") {
-        let checked = Command::new("nixfmt").arg("--check").args(nix_files()).output().unwrap();
+        let checked = Command::new("nixfmt").arg("--check").args(files).output().unwrap();
         assert!(checked.status.success(), "{}", text(&checked));
     }
     if has("deadnix", "`cargo install deadnix` brings it") {
-        let checked = Command::new("deadnix").arg("--fail").args(nix_files()).output().unwrap();
+        let checked = Command::new("deadnix").arg("--fail").args(files).output().unwrap();
         assert!(checked.status.success(), "{}", text(&checked));
     }
+}
+
+/// What people copy has to be sound too.
+#[test]
+fn every_example_in_the_documents_is_sound() {
+    let place = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for document in ["README.md", "docs/install.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for example in text.split("```nix\n").skip(1) {
+            let file = place.path().join(format!("{}.nix", files.len()));
+            fs::write(&file, example.split_once("```").unwrap().0).unwrap();
+            files.push(file);
+        }
+    }
+    assert!(files.len() >= 8, "{files:?}");
+    are_sound(&files);
 }
 
 #[test]
