@@ -42,7 +42,7 @@ impl Desk {
             return Ok(Taken::Known);
         }
         match arrival.verb.as_str().parse() {
-            Ok(operation) => self.take_operation(operation, &arrival.id, at_work),
+            Ok(operation) => self.take_operation(operation, arrival, at_work),
             Err(InvalidOperation { .. }) => Ok(Taken::Command(self.take_command(arrival)?)),
         }
     }
@@ -58,14 +58,14 @@ impl Desk {
     fn take_operation(
         &mut self,
         operation: Operation,
-        command: &CommandId,
+        arrival: &Arrival,
         at_work: Option<SwitchId>,
     ) -> Result<Taken, TakeError> {
         let request = Request {
             format: FORMAT,
             id: SwitchId::generate(),
             initiator: Initiator::Agent,
-            command_id: Some(command.clone()),
+            command_id: Some(arrival.id.clone()),
             operation,
             kind: self.switching.command.kind,
             argv: self.switching.arguments(operation),
@@ -82,7 +82,8 @@ impl Desk {
             Some(_) | None => None,
         };
         self.journal.accept(&request)?;
-        if let Some(why) = why_not_now(&lock, self.is_done(&lock), at_work) {
+        let busy = self.busy_with(&lock, at_work);
+        if let Some(why) = busy.and_then(|busy| why_not_now(&busy, arrival.delivery)) {
             // Handed to nobody, so it needs no lock, and the lock is another's.
             let entry = self.journal.entry(request.id);
             self.closer().close_not_started(&self.journal, &entry, &why)?;
@@ -90,13 +91,21 @@ impl Desk {
         Ok(Taken::Switch(self.read_switch(request.id, &lock)?))
     }
 
-    /// Whether the switch that has the lock has its result: its wrapper looks after the agent, and is done in a moment.
-    fn is_done(&self, lock: &LockState) -> bool {
-        match lock {
-            LockState::Held(Some(holder)) => {
-                self.journal.directory().switch(holder.switch).result().exists()
+    /// What is at work. One that does not say who it is, or has its result, holds the lock for a moment only: its wrapper
+    /// looks after the agent, and that is waited out.
+    fn busy_with(&self, lock: &LockState, at_work: Option<SwitchId>) -> Option<Busy> {
+        let is_done = |id| self.journal.directory().switch(id).result().exists();
+        match (lock, at_work) {
+            (LockState::Held(Some(holder)), _) if !is_done(holder.switch) => {
+                Some(Busy { operation: holder.operation, told: held_by(holder) })
             }
-            LockState::Free | LockState::Held(None) => false,
+            (LockState::Free | LockState::Held(_), Some(switch)) => {
+                let request = self.journal.entry(switch).request.present();
+                let operation = request.map_or_else(Operation::default, |asked| asked.operation);
+                let told = format!("another {operation}, {switch}, is running");
+                Some(Busy { operation, told })
+            }
+            (LockState::Free | LockState::Held(_), None) => None,
         }
     }
 
@@ -177,15 +186,19 @@ impl Desk {
     }
 }
 
-/// Why a switch cannot be started now.
-fn why_not_now(lock: &LockState, is_done: bool, at_work: Option<SwitchId>) -> Option<String> {
-    match (lock, at_work) {
-        (LockState::Held(Some(holder)), _) if !is_done => Some(held_by(holder)),
-        (LockState::Free | LockState::Held(_), Some(switch)) => {
-            Some(format!("another switch, {switch}, is running"))
-        }
-        // One that does not say who it is, or is done, holds the lock for a moment only: that is waited out.
-        (LockState::Free | LockState::Held(_), None) => None,
+/// What is at work, and the same in words.
+struct Busy {
+    operation: Operation,
+    told: String,
+}
+
+/// Why something cannot be started now. What does not activate is soon over, so its end is waited for by the wrapper, as
+/// long as the request is fresh. But not where a result closes whatever command is the newest, as on v1: there the first one's
+/// would close the second.
+fn why_not_now(busy: &Busy, delivery: Delivery) -> Option<String> {
+    match delivery {
+        Delivery::Leased if !busy.operation.activates() => None,
+        Delivery::Leased | Delivery::Once => Some(busy.told.clone()),
     }
 }
 
@@ -195,7 +208,8 @@ fn held_by(holder: &Holder) -> String {
         Initiator::User => "a user",
     };
     format!(
-        "another switch, {}, is running: asked for by {who}, pid {}, since {}",
+        "another {}, {}, is running: asked for by {who}, pid {}, since {}",
+        holder.operation,
         holder.switch,
         holder.process.pid,
         holder.since.strftime("%H:%M:%S UTC")

@@ -88,6 +88,29 @@ fn every_operation_of_a_dashboard_has_its_one_true_result() {
 }
 
 #[test]
+fn a_switch_waits_for_a_pull_and_a_pull_does_not_wait_for_a_switch() {
+    let Some(fleet) = Fleet::ready() else { return };
+    fleet.remote.publish_test("T01.sh", "sleep 2");
+    assert_eq!(fleet.ask("pull").result.unwrap().outcome, Outcome::Succeeded);
+    let test = fleet.dashboard.command(HOST, "test").unwrap();
+    let switch = fleet.dashboard.command(HOST, "switch").unwrap();
+    let outcome = |command: &str| {
+        fleet.dashboard.wait_for_result(HOST, command).unwrap().result.unwrap().outcome
+    };
+    assert_eq!((outcome(&test), outcome(&switch)), (Outcome::Succeeded, Outcome::Succeeded));
+
+    fleet.mac.folder.scenario("BUILD_SECONDS=2\n").unwrap();
+    let runs = fleet.mac.folder.home_manager_runs();
+    let switch = fleet.dashboard.command(HOST, "switch").unwrap();
+    wait::until_true("home-manager runs", wait::PATIENCE, || {
+        Ok(fleet.mac.folder.home_manager_runs() > runs)
+    })
+    .unwrap();
+    let pull = fleet.dashboard.command(HOST, "pull").unwrap();
+    assert_eq!((outcome(&switch), outcome(&pull)), (Outcome::Succeeded, Outcome::NotStarted));
+}
+
+#[test]
 fn a_stop_says_what_was_cut() {
     let Some(fleet) = Fleet::ready() else { return };
     let flag = fleet.place.path().join("fetching");
