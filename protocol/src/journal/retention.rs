@@ -2,7 +2,8 @@
 
 use super::records::SwitchId;
 
-/// How many switches stay at most.
+/// How many switches stay at most, and how many of the other operations: a host that is pulled every few minutes must not
+/// forget which generation it can go back to.
 pub const MAX_SWITCHES: usize = 50;
 
 /// How much disk they may take together, in bytes.
@@ -13,6 +14,8 @@ pub const MAX_BYTES: u64 = 200 * 1024 * 1024;
 pub struct Kept {
     /// The switch.
     pub id: SwitchId,
+    /// Whether it was to activate a generation.
+    pub activates: bool,
     /// What it takes on disk.
     pub bytes: u64,
     /// Whether the dashboard has taken or refused its result, so that nothing is lost with it.
@@ -23,16 +26,15 @@ pub struct Kept {
 pub fn to_prune(all: &[Kept]) -> Vec<SwitchId> {
     let mut by_age = all.to_vec();
     by_age.sort_by_key(|kept| kept.id);
-    let mut count = by_age.len();
+    let of_kind = |activates| all.iter().filter(|kept| kept.activates == activates).count();
+    let (mut switches, mut others) = (of_kind(true), of_kind(false));
     let mut bytes: u64 = by_age.iter().map(|kept| kept.bytes).sum();
     let mut pruned = Vec::new();
     by_age.pop();
     for kept in by_age {
-        if count <= MAX_SWITCHES && bytes <= MAX_BYTES {
-            break;
-        }
-        if kept.is_closed {
-            count -= 1;
+        let count = if kept.activates { &mut switches } else { &mut others };
+        if kept.is_closed && (*count > MAX_SWITCHES || bytes > MAX_BYTES) {
+            *count -= 1;
             bytes -= kept.bytes;
             pruned.push(kept.id);
         }
@@ -45,7 +47,8 @@ mod tests {
     use super::*;
 
     fn switches(number: usize, bytes: u64, is_closed: bool) -> Vec<Kept> {
-        (0..number).map(|_| Kept { id: SwitchId::generate(), bytes, is_closed }).collect()
+        let one = || Kept { id: SwitchId::generate(), activates: true, bytes, is_closed };
+        (0..number).map(|_| one()).collect()
     }
 
     #[test]
@@ -69,6 +72,16 @@ mod tests {
         let mut all = switches(MAX_SWITCHES + 2, 1, true);
         all[0].is_closed = false;
         assert_eq!(to_prune(&all), [all[1].id, all[2].id]);
+    }
+
+    #[test]
+    fn many_pulls_leave_the_switches_alone() {
+        let mut all = switches(2 * MAX_SWITCHES, 1, true);
+        for kept in all.iter_mut().skip(2) {
+            kept.activates = false;
+        }
+        let expected: Vec<_> = all[2..].iter().take(MAX_SWITCHES - 2).map(|kept| kept.id).collect();
+        assert_eq!(to_prune(&all), expected);
     }
 
     #[test]

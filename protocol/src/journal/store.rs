@@ -249,7 +249,10 @@ impl Journal {
         let directory = self.directory.switch(id);
         // An answer follows a result, so there is one. The other files are small beside the output.
         let is_closed = directory.reported().exists() || directory.refused().exists();
-        Kept { id, bytes: bytes_of(&directory.output_log()), is_closed }
+        let request: Found<Request> = read::read(&directory.request());
+        // Of one that cannot be read nobody knows what it was; it stays as long as a switch.
+        let activates = request.as_present().is_none_or(|request| request.operation.activates());
+        Kept { id, activates, bytes: bytes_of(&directory.output_log()), is_closed }
     }
 
     /// The newest stay, told or not: where no agent tells them, a job that never comes up must not fill the disk.

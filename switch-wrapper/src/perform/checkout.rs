@@ -20,7 +20,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::{
     PerformError,
     git::{CLONE_LIMIT, Git, LOCAL_LIMIT, REMOTE_LIMIT},
-    steps::{Performance, StepError},
+    steps::{self, Performance, StepError},
 };
 use crate::{
     messages::{say, warn, with_causes},
@@ -201,7 +201,6 @@ impl Own<'_> {
         let new = self.directory.new_checkout();
         let words = [
             "clone",
-            "--quiet",
             "--template=",
             "--origin=origin",
             "--single-branch",
@@ -213,7 +212,11 @@ impl Own<'_> {
         say(&format!("cloning {} ({})", self.repository.url, self.repository.branch));
         let mut command = self.git.call(self.directory.root());
         command.args(words).arg(&new);
-        super::steps::run("git clone", &mut command, CLONE_LIMIT)?;
+        if let Err(error) = steps::run("git clone", &mut command, CLONE_LIMIT) {
+            // A disk that is full should be so no longer than necessary.
+            let _ = remove(&new);
+            return Err(error.into());
+        }
         put_in_place(&new, &self.directory.checkout(), &self.directory.old_checkout())
             .map_err(|source| files("put in place", &self.directory.checkout(), source))?;
         self.clear_up()?;

@@ -34,10 +34,8 @@ const SSH: &str = "exec ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new
 /// What follows where a key was named.
 const WITH_KEY: &str = r#" -o IdentitiesOnly=yes -i "$NIXFLEET_SSH_KEY""#;
 
-/// What the user's own configuration could make git do beside what it is told.
-const QUIETLY: [&str; 8] = [
-    "-c",
-    "core.hooksPath=/dev/null",
+/// What git would leave at work in the background.
+const IN_THE_FOREGROUND: [&str; 6] = [
     "-c",
     "gc.autoDetach=false",
     "-c",
@@ -46,15 +44,19 @@ const QUIETLY: [&str; 8] = [
     "advice.detachedHead=false",
 ];
 
+/// Hooks are a person's business, in a person's checkout; our own clone has none.
+const WITHOUT_HOOKS: [&str; 2] = ["-c", "core.hooksPath=/dev/null"];
+
 /// git, for one repository.
 #[derive(Debug)]
 pub(super) struct Git {
     program: PathBuf,
     ssh_key_file: Option<PathBuf>,
+    is_own_clone: bool,
 }
 
 impl Git {
-    /// The git that PATH has. `repository` names the key for its remote.
+    /// The git that PATH has. `repository` names the key for its remote, where the clone is our own.
     pub(super) fn find(repository: Option<&Repository>) -> Result<Self, PerformError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path)
@@ -71,7 +73,7 @@ impl Git {
             let why = format!("ssh_key_file {} is not there; put the key there", key.display());
             return Err(PerformError::Impossible(why));
         }
-        Ok(Self { program, ssh_key_file })
+        Ok(Self { program, ssh_key_file, is_own_clone: repository.is_some() })
     }
 
     /// A call of git, in this folder.
@@ -85,7 +87,7 @@ impl Git {
             None => SSH.to_owned(),
         };
         command
-            .args(QUIETLY)
+            .args(IN_THE_FOREGROUND)
             .current_dir(folder)
             .env("GIT_SSH_COMMAND", ssh)
             .env("GIT_SSH_VARIANT", "ssh")
@@ -96,6 +98,9 @@ impl Git {
             .env("SSH_ASKPASS", "false")
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env("LC_ALL", "C");
+        if self.is_own_clone {
+            command.args(WITHOUT_HOOKS);
+        }
         // What another git has set around us is about another repository.
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
             command.env_remove(variable);
@@ -111,8 +116,9 @@ impl Git {
         limit: Duration,
     ) -> Result<(), StepError> {
         let mut command = self.call(folder);
+        let before = command.get_args().count();
         command.args(words);
-        let verb = command.get_args().nth(QUIETLY.len()).map(OsStr::to_string_lossy);
+        let verb = command.get_args().nth(before).map(OsStr::to_string_lossy);
         let what = format!("git {}", verb.as_deref().unwrap_or_default());
         steps::run(&what, &mut command, limit)
     }

@@ -27,7 +27,7 @@ use crate::{
 /// How long a test may take.
 const TEST_LIMIT: Duration = Duration::from_mins(10);
 
-/// More tests than this are not run: the rest is not there.
+/// More tests than this are not run.
 const MAX_TESTS: usize = 1000;
 
 /// Runs them. That one fails is no reason not to run the others.
@@ -39,7 +39,7 @@ pub(super) fn run(
 ) -> Result<u8, PerformError> {
     performance.begin(Step::Test)?;
     let checkout = checkout::place(settings, directory, request);
-    let folder = checkout.join("hosts").join(&request.host).join("tests");
+    let folder = host_folder(&checkout.join("hosts"), &request.host).join("tests");
     let scripts = scripts(&folder);
     let mut tests =
         Tests { total: u32::try_from(scripts.len()).unwrap_or(u32::MAX), ..Tests::default() };
@@ -75,6 +75,17 @@ fn note(performance: &mut Performance, tests: &Tests) -> Result<(), StepError> {
     performance.change(Step::Test, |steps| steps.tests = Some(tests.clone()))
 }
 
+/// The host's folder. Its name on the wire is in lower case, which the folder's need not be.
+fn host_folder(hosts: &Path, host: &str) -> PathBuf {
+    let exact = hosts.join(host);
+    let entries = fs::read_dir(hosts).into_iter().flatten().flatten();
+    let is_it = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().eq_ignore_ascii_case(host))
+    };
+    let other = || entries.map(|entry| entry.path()).find(is_it);
+    if exact.is_dir() { exact } else { other().unwrap_or(exact) }
+}
+
 /// In the order of their names.
 fn scripts(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -83,8 +94,9 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
         name.starts_with('T') && path.extension().is_some_and(|kind| kind == "sh") && path.is_file()
     };
     let mut scripts: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(is_test).take(MAX_TESTS).collect();
+        entries.flatten().map(|entry| entry.path()).filter(is_test).collect();
     scripts.sort();
+    scripts.truncate(MAX_TESTS);
     scripts
 }
 
@@ -117,5 +129,15 @@ mod tests {
             .collect();
         assert_eq!(names, ["T01-a.sh", "T02-b.sh"]);
         assert!(scripts(&temporary.path().join("absent")).is_empty());
+    }
+
+    #[test]
+    fn the_host_s_folder_may_have_capitals() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::create_dir(temporary.path().join("MacBook")).unwrap();
+        assert!(host_folder(temporary.path(), "macbook").ends_with("MacBook"));
+        fs::create_dir(temporary.path().join("macbook")).unwrap();
+        assert!(host_folder(temporary.path(), "macbook").ends_with("macbook"));
+        assert!(host_folder(&temporary.path().join("absent"), "x").ends_with("absent/x"));
     }
 }

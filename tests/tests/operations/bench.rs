@@ -7,8 +7,17 @@ use std::{
     process::{Command, Output},
 };
 
-use nixfleet_protocol::journal::records::SwitchResult;
-use nixfleet_tests::stage::folder::{Config, Folder};
+use jiff::Timestamp;
+use nixfleet_protocol::{
+    journal::{
+        records::{FORMAT, Initiator, Request, SwitchId, SwitchResult},
+        store::Journal,
+    },
+    operation::Operation,
+    state_dir::StateDir,
+    switch_kind::SwitchKind,
+};
+use nixfleet_tests::stage::folder::{Config, Folder, HOST};
 
 use crate::remote::Remote;
 
@@ -93,6 +102,25 @@ impl Bench {
         let journal = self.folder.journal().unwrap();
         let result = id.and_then(|id| journal.entry(id).result.present());
         result.ok_or(output).unwrap()
+    }
+
+    /// Accepts this as the agent does.
+    pub(crate) fn accept(&self, operation: Operation) -> SwitchId {
+        let request = Request {
+            format: FORMAT,
+            id: SwitchId::generate(),
+            initiator: Initiator::Agent,
+            command_id: None,
+            operation,
+            kind: SwitchKind::HomeManager,
+            argv: vec!["--flake".to_owned(), self.checkout().display().to_string()],
+            cwd: self.folder.home(),
+            requested_at: Timestamp::now(),
+            host: HOST.to_owned(),
+        };
+        let directory = StateDir::prepare(&self.folder.state_dir()).unwrap();
+        Journal::new(directory).accept(&request).unwrap();
+        request.id
     }
 
     /// The output of the newest one.
