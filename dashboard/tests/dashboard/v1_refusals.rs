@@ -18,6 +18,21 @@ struct Recorded {
 
 const RECORDED: &str = include_str!("fixtures/v1-bodies.json");
 
+/// The commands that a v1 dashboard lets an operator queue, as it says them in a refusal, and ours, which are more.
+const V1_COMMANDS: &str = "^(pull|switch|pull-switch|test|stop|restart)$";
+const OUR_COMMANDS: &str = "^(pull|switch|pull-switch|test|update|rollback|dry-run|stop|restart)$";
+
+impl Recorded {
+    /// The same as we answer it where that is meant to differ.
+    fn as_of_ours(self) -> Self {
+        let reply = self.reply.map(|reply| reply.replace(V1_COMMANDS, OUR_COMMANDS));
+        if self.endpoint == "command" && self.body == r#"{"command": "update"}"# {
+            return Self { status: 200, reply: None, ..self };
+        }
+        Self { reply, ..self }
+    }
+}
+
 #[test]
 fn every_recorded_body_is_taken_or_refused_as_recorded() {
     let dashboard = Dashboard::start();
@@ -25,7 +40,7 @@ fn every_recorded_body_is_taken_or_refused_as_recorded() {
     let recorded: Vec<Recorded> = serde_json::from_str(RECORDED).unwrap();
     assert!(recorded.len() > 250);
     let mut differences = Vec::new();
-    for case in recorded {
+    for case in recorded.into_iter().map(Recorded::as_of_ours) {
         let path = format!("/api/hosts/a/{}", case.endpoint);
         let mut request = match case.endpoint.as_str() {
             "command" => dashboard.operator("POST", &path),
