@@ -7,7 +7,7 @@
 //! - [`manual`]: what is said of it all, in `--help` and in manual pages.
 //! - [`settings`]: environment over config file over default.
 //! - [`switch`]: one switch, from its request to its result.
-//! - [`perform`]: the steps of what is more than a switch: pulling, testing, going back.
+//! - [`mod@perform`]: the steps of what is more than a switch: pulling, testing, going back.
 //! - [`mod@ensure`]: the agent's job, brought to where it should be.
 //! - [`install`]: wrapper and watchdog, put in place and taken away.
 //! - [`watchdog`]: the job that misses the agent when nobody else does.

@@ -24,7 +24,7 @@ const OUR_COMMANDS: &str = "^(pull|switch|pull-switch|test|update|rollback|dry-r
 
 impl Recorded {
     /// The same as we answer it where that is meant to differ.
-    fn as_of_ours(self) -> Self {
+    fn into_ours(self) -> Self {
         let reply = self.reply.map(|reply| reply.replace(V1_COMMANDS, OUR_COMMANDS));
         if self.endpoint == "command" && self.body == r#"{"command": "update"}"# {
             return Self { status: 200, reply: None, ..self };
@@ -40,7 +40,7 @@ fn every_recorded_body_is_taken_or_refused_as_recorded() {
     let recorded: Vec<Recorded> = serde_json::from_str(RECORDED).unwrap();
     assert!(recorded.len() > 250);
     let mut differences = Vec::new();
-    for case in recorded.into_iter().map(Recorded::as_of_ours) {
+    for case in recorded.into_iter().map(Recorded::into_ours) {
         let path = format!("/api/hosts/a/{}", case.endpoint);
         let mut request = match case.endpoint.as_str() {
             "command" => dashboard.operator("POST", &path),
