@@ -424,6 +424,7 @@ fn of_two_switches_at_once_one_runs_and_the_other_is_told() {
 #[test]
 fn switches_one_after_the_other_all_run() {
     let (scene, mut agent) = Scene::ready();
+    scene.mac.first_generation().unwrap();
     for version in 2..6 {
         scene.mac.next_switch_replaces_the_agent(version, "RELEASE=24.11").unwrap();
         let command = scene.switch();

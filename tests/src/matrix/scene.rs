@@ -107,7 +107,7 @@ impl Scene {
         scene.mac.load_agent()?;
         scene.wait_for_agent()?;
         scene.install()?;
-        scene.first_generation()?;
+        scene.mac.first_generation()?;
         scene.next_generation()?;
         scene.wait_until_agent_is_settled()?;
         Ok(scene)
@@ -124,16 +124,6 @@ impl Scene {
             let watchdog = read::read::<RunningProgram>(&record).present();
             Ok(watchdog.is_some_and(|watchdog| watchdog.process.is_alive().unwrap_or(false)))
         })
-    }
-
-    /// home-manager takes the agent as it is into its first generation.
-    fn first_generation(&self) -> Result<(), Trouble> {
-        let plist = self.mac.new_plist(1)?;
-        self.scenario(&plist, &["GENERATION=first".to_owned()])?;
-        run(&mut self.user_command("home-manager"), "home-manager switch")?;
-        // From here on the trace is that of the cell.
-        let trace = self.mac.folder.path("home-manager/trace.log");
-        fs::remove_file(&trace).map_err(Trouble::file("remove", &trace))
     }
 
     fn next_generation(&self) -> Result<(), Trouble> {

@@ -121,6 +121,24 @@ impl Mac {
         Ok(path)
     }
 
+    /// home-manager takes the agent as it is into its first generation. 24.11 would not: a plist that it has not put there
+    /// itself is in its way.
+    pub fn first_generation(&self) -> Result<(), Trouble> {
+        let plist = self.new_plist(1)?;
+        let scenario = format!("RELEASE=25.11\nGENERATION=first\nNEW_PLIST={}\n", plist.display());
+        self.folder.scenario(&scenario)?;
+        let mut command = self.folder.user_command("home-manager");
+        let output = command.output().map_err(Trouble::run("home-manager"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let status = output.status;
+            return Err(Trouble::Said(format!("`home-manager` ended with {status}: {said}")));
+        }
+        // From here on the trace is that of the scene.
+        let trace = self.folder.path("home-manager/trace.log");
+        fs::remove_file(&trace).map_err(Trouble::file("remove", &trace))
+    }
+
     /// The next switch installs a plist that differs: home-manager boots the agent out. More lines may follow.
     pub fn next_switch_replaces_the_agent(&self, version: u32, more: &str) -> Result<(), Trouble> {
         let plist = self.new_plist(version)?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     time::{Duration, Instant},
 };
@@ -278,10 +278,92 @@ fn a_removed_agent_goes_and_one_changed_by_hand_stays() {
     }
 }
 
-/// The skip test of all releases compares files only, never what launchd has loaded; F21 [C code].
+/// What lies in the agent's place when the second switch begins.
+#[derive(Debug, Clone, Copy)]
+enum Lies {
+    /// What the last generation has.
+    Unchanged,
+    /// The same, behind a link.
+    Linked,
+    /// A link that leads nowhere.
+    LinkedNowhere,
+    /// What the next generation has.
+    NewAlready,
+    /// What somebody has written.
+    ByHand,
+    Nothing,
+}
+
+impl Lies {
+    fn there(self, mac: &Mac) {
+        let place = mac.bed.agent_path(LABEL);
+        let elsewhere = mac.bed.path("elsewhere.plist");
+        match self {
+            Self::Unchanged => return,
+            Self::Linked => drop(fs::copy(mac.bed.path("old.plist"), &elsewhere).unwrap()),
+            Self::NewAlready | Self::ByHand | Self::LinkedNowhere | Self::Nothing => {}
+        }
+        fs::remove_file(&place).unwrap();
+        match self {
+            Self::Unchanged | Self::Nothing => {}
+            Self::Linked | Self::LinkedNowhere => symlink(&elsewhere, &place).unwrap(),
+            Self::NewAlready => drop(fs::copy(mac.bed.path("new.plist"), &place).unwrap()),
+            Self::ByHand => mac.bed.write_plist(&place, LABEL, "by hand # new", KEEP_ALIVE),
+        }
+    }
+}
+
+/// `checkLaunchAgents` of 22.05 to 24.11: before anything is written, a dry run or not, a file in the place of an agent of
+/// the new generation has to be that of the last one; `-e` sees no file behind a link that leads nowhere. Taken out on
+/// 2025-03-18, before 25.05 [C 86d2e3b00, source of 24.11].
+#[test]
+fn what_is_not_the_last_generation_s_is_in_the_way_of_24_11() {
+    for (release, lies, flag, more, code) in [
+        ("24.11", Lies::Unchanged, "-v", "", 0),
+        ("24.11", Lies::Linked, "-v", "", 0),
+        // Not in the way, but then nobody takes the loaded agent out, and launchctl answers 5.
+        ("24.11", Lies::LinkedNowhere, "-v", "", 5),
+        ("24.11", Lies::Nothing, "-v", "", 5),
+        ("24.11", Lies::NewAlready, "-v", "", 1),
+        ("24.11", Lies::ByHand, "-v", "", 1),
+        ("24.11", Lies::ByHand, "--dry-run", "", 1),
+        ("24.11", Lies::Unchanged, "--dry-run", "", 0),
+        // Only agents that the new generation has are looked at.
+        ("24.11", Lies::ByHand, "-v", "NEW_PLIST=none", 0),
+        ("25.05", Lies::ByHand, "-v", "", 0),
+    ] {
+        let mac = Mac::new(release, 15, PROMPT_JOB);
+        lies.there(&mac);
+        mac.add_to_scenario(more);
+        let before = (mac.profile(), mac.current_home());
+        let said = said(&mut mac.command(&["switch", flag]));
+        let case = format!("{release} {lies:?} {flag} {more}: {said:?}");
+        assert_eq!(said.code, Some(code), "{case}");
+        let is_in_the_way = said.stdout.contains("is in the way of");
+        assert_eq!(is_in_the_way, code == 1, "{case}");
+        if is_in_the_way {
+            assert_eq!((mac.profile(), mac.current_home()), before, "{case}");
+            assert_eq!(mac.loaded(), Some(Installed::Old), "{case}");
+        }
+    }
+}
+
+/// Where there is no generation yet, nothing is home-manager's own [C source of 24.11].
+#[test]
+fn without_a_generation_any_file_is_in_the_way_of_24_11() {
+    let mac = Mac::new("24.11", 15, PROMPT_JOB);
+    let profile = mac.bed.options.home.join(".local/state/nix/profiles/home-manager");
+    fs::remove_file(profile).unwrap();
+    let said = mac.switch();
+    assert!(said.stdout.contains("is in the way of"), "{said:?}");
+    assert_eq!(said.code, Some(1), "{said:?}");
+}
+
+/// The skip test of all releases compares files only, never what launchd has loaded; F21 [C code]. 24.11 does not come so
+/// far.
 #[test]
 fn a_file_that_is_new_already_hides_a_definition_that_is_old() {
-    for (release, macos) in [("24.11", 15), ("25.11", 15), ("26.05", 26), ("master", 26)] {
+    for (release, macos) in [("25.05", 15), ("25.11", 15), ("26.05", 26), ("master", 26)] {
         let mac = Mac::new(release, macos, PROMPT_JOB);
         fs::remove_file(mac.bed.agent_path(LABEL)).unwrap();
         fs::copy(mac.bed.path("new.plist"), mac.bed.agent_path(LABEL)).unwrap();
