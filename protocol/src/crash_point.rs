@@ -44,6 +44,8 @@ crash_points! {
     WrapperChildSpawned = "wrapper-child-spawned",
     /// The child is written down and waits at the gate.
     WrapperStarted = "wrapper-started",
+    /// home-manager's own definition of the agent is back on disk, and the child waits at the gate.
+    WrapperOriginalBack = "wrapper-original-back",
     /// home-manager runs.
     WrapperGateOpened = "wrapper-gate-opened",
     /// home-manager has ended and nothing is written down.
@@ -68,6 +70,8 @@ crash_points! {
     EnsureTerminated = "ensure-terminated",
     /// The last definition that worked was put back.
     EnsureRestored = "ensure-restored",
+    /// What worked is on disk again after a switch, and that is not written down.
+    EnsureOriginalGone = "ensure-original-gone",
     /// The watchdog has seen the agent missing for the first time.
     WatchdogFirstLook = "watchdog-first-look",
     /// The watchdog is about to have the agent looked after.

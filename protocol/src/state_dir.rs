@@ -149,6 +149,11 @@ impl StateDir {
         self.root.join("last-good-agent")
     }
 
+    /// What going back to the last agent that worked has put in the place of home-manager's own definition.
+    pub fn restored_definition(&self) -> PathBuf {
+        self.root.join("restored.json")
+    }
+
     /// Held by the one watchdog.
     pub fn watchdog_lock(&self) -> PathBuf {
         self.root.join("watchdog.lock")

@@ -14,6 +14,7 @@
 //! | [`RunningProgram`] | agent, watchdog | at start; the agent after each heartbeat |
 //! | [`Healing`] | wrapper | a job was looked after without a switch |
 //! | [`LastGoodAgent`] | wrapper | an agent was seen to work |
+//! | [`RestoredDefinition`] | wrapper | just before an earlier definition is put back on disk |
 //! | [`Installation`] | `nixfleet-switch install` | wrapper and watchdog are in place |
 //! | [`CommandAccepted`], [`CommandAnswered`] | agent | a command other than a switch |
 
@@ -582,6 +583,25 @@ pub struct LastGoodAgent {
 
 impl Record for LastGoodAgent {
     const KIND: &'static str = "record of the last agent that worked";
+}
+
+/// `restored.json`: what going back to the last agent that worked has put in the place of home-manager's own definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredDefinition {
+    /// The record's format.
+    pub format: u32,
+    /// Where it was put.
+    pub path: PathBuf,
+    /// The SHA-256 of what was put there, in hexadecimal: a file with another one is somebody else's.
+    pub digest: String,
+    /// The same of home-manager's own definition, which is there instead while home-manager switches.
+    pub original_digest: Option<String>,
+    /// When it was last written.
+    pub written_at: Timestamp,
+}
+
+impl Record for RestoredDefinition {
+    const KIND: &'static str = "record of a definition that was put back";
 }
 
 /// `installation.json`: what `nixfleet-switch install` has installed.

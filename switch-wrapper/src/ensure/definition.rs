@@ -6,7 +6,7 @@ use rustix::fs::{Access, access};
 use serde::Deserialize;
 
 /// A plist that is larger is not a job's.
-const MAX_PLIST_BYTES: u64 = 1024 * 1024;
+pub(super) const MAX_PLIST_BYTES: u64 = 1024 * 1024;
 
 /// The definition on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

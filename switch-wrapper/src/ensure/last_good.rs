@@ -14,10 +14,11 @@ use std::{
 
 use jiff::Timestamp;
 use nixfleet_protocol::{
+    digest,
     journal::{
         atomic::{self, WriteError},
         read,
-        records::{FORMAT, LastGoodAgent, RunningProgram},
+        records::{FORMAT, LastGoodAgent, RestoredDefinition, RunningProgram},
     },
     state_dir::StateDir,
 };
@@ -36,6 +37,7 @@ pub(super) struct LastGood {
     definition: PathBuf,
     record: PathBuf,
     root: PathBuf,
+    restored: PathBuf,
 }
 
 impl LastGood {
@@ -45,6 +47,7 @@ impl LastGood {
             definition: directory.last_good_definition(),
             record: directory.last_good_agent(),
             root: directory.last_good_root(),
+            restored: directory.restored_definition(),
         }
     }
 
@@ -88,6 +91,28 @@ impl LastGood {
                 definition_digest: program.definition_digest.clone(),
                 version: program.version.clone(),
                 seen_at: Timestamp::now(),
+            },
+        )
+    }
+
+    /// Writes down what [`Self::restore_to`] is about to put there: what is known to be ours can give way to
+    /// home-manager's own later. Before it is there, for afterwards somebody may have died. `original` is the digest of
+    /// home-manager's own, where that is what is there now.
+    pub(super) fn note_restoring(
+        &self,
+        plist: &Path,
+        original: Option<String>,
+    ) -> Result<(), WriteError> {
+        // What cannot be read cannot be put back either; that is said there.
+        let Ok(content) = self.content() else { return Ok(()) };
+        atomic::replace(
+            &self.restored,
+            &RestoredDefinition {
+                format: FORMAT,
+                path: plist.to_owned(),
+                digest: digest::of(&content),
+                original_digest: original,
+                written_at: Timestamp::now(),
             },
         )
     }

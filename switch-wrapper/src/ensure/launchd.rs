@@ -1,6 +1,7 @@
 //! Does to launchd what the plan says, and looks again.
 
 use std::{
+    cell::OnceCell,
     fs, io,
     path::{Path, PathBuf},
     thread,
@@ -23,6 +24,7 @@ use super::{
     last_good::{self, LastGood},
     launchctl::{self, JobView},
     launchd_plan::{self, Decision, Memory, Observation, Step},
+    original::{self, Found},
     program::{self, ProgramView},
     steps::{Steps, shortened},
 };
@@ -51,6 +53,11 @@ pub(super) fn drive(
         uid: rustix::process::geteuid().as_raw(),
         last_good: LastGood::new(directory),
     };
+    if task.kind == JobKind::Agent
+        && let Some(conclusion) = launchd.left_as_it_is(directory, task, steps)
+    {
+        return conclusion;
+    }
     let mut memory = Memory::of_stuck(task.stuck);
     loop {
         let observation = launchd.observe(task.since, steps);
@@ -95,6 +102,38 @@ struct Launchd<'a> {
 }
 
 impl Launchd<'_> {
+    /// Sees to it that the file on disk is the one that counts. Where another one has to stay, an agent that is at work is not
+    /// looked at against it.
+    fn left_as_it_is(
+        &self,
+        directory: &StateDir,
+        task: &Task,
+        steps: &mut Steps,
+    ) -> Option<Conclusion> {
+        let at_work = OnceCell::new();
+        let at_work = || {
+            at_work.get_or_init(|| {
+                program::look(self.settings, self.kind, task.since)
+                    .filter(|program| program.age >= KEEP_AFTER && task.stuck.is_none())
+            })
+        };
+        let (last_good, is_at_work) = (&self.last_good, || at_work().is_some());
+        let found =
+            original::before_look_after(self.settings, directory, last_good, is_at_work, steps);
+        let why = match found {
+            Found::WhatCounts => return None,
+            Found::LentToASwitch => {
+                "a switch is under way, and home-manager has its own definition on disk until it is over"
+            }
+            Found::Stuck => {
+                "on disk is home-manager's own, with which none comes up, and nothing can be put in its place"
+            }
+        };
+        let pid = at_work().as_ref()?.pid();
+        let runs = format!("the agent runs (pid {pid}) with its last definition that worked");
+        Some(Conclusion::new(AgentVerdict::Healthy, format!("{runs}; {why}")))
+    }
+
     fn observe(&self, since: Timestamp, steps: &Steps) -> Observation {
         let (plist, label) = (self.plist(), self.kind.label(self.settings));
         let on_disk = definition::read(plist, label);
@@ -164,20 +203,26 @@ impl Launchd<'_> {
             }
             Step::TerminateStray(pid) => terminate_stray(pid, steps),
             Step::Kill(pid) => kill(pid, steps),
-            Step::Install => self.put_on_disk("install", steps, |plist| {
-                if let Some(source) = self.in_generation() {
+            Step::Install => match self.in_generation() {
+                Some(source) => self.put_on_disk("install", steps, |plist| {
                     last_good::put_in_place(plist, &fs::read(source)?)?;
                     Ok("the definition of home-manager's generation")
-                } else {
-                    self.last_good.restore_to(plist)?;
-                    Ok("the last definition that worked")
-                }
-            }),
-            Step::Restore => self.put_on_disk("restore", steps, |plist| {
-                self.last_good.restore_to(plist)?;
-                Ok("the last definition that worked")
-            }),
+                }),
+                None => self.go_back("install", steps),
+            },
+            Step::Restore => self.go_back("restore", steps),
         }
+    }
+
+    fn go_back(&self, name: &str, steps: &mut Steps) -> (Option<i32>, String) {
+        // Where it cannot be written down, the agent comes back all the same, and home-manager has to cope.
+        if let Err(error) = self.last_good.note_restoring(self.plist(), None) {
+            steps.note("note-restored", with_causes(&error));
+        }
+        self.put_on_disk(name, steps, |plist| {
+            self.last_good.restore_to(plist)?;
+            Ok("the last definition that worked")
+        })
     }
 
     fn bootstrap(&self, domain: Domain, plist: &Path, steps: &mut Steps) -> (Option<i32>, String) {

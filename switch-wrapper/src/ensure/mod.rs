@@ -5,7 +5,7 @@
 //!
 //! - [`job`]: the jobs.
 //! - [`program`]: a program's own record, and whether it is still what is installed.
-//! - [`launchd`], [`launchd_plan`], [`launchctl`], [`definition`], [`last_good`]: macOS.
+//! - [`launchd`], [`launchd_plan`], [`launchctl`], [`definition`], [`last_good`], [`original`]: macOS.
 //! - [`systemd`], [`systemd_plan`]: Linux.
 //! - [`removal`]: taking a job out for good.
 //! - [`steps`]: what was done, for `reload.json`.
@@ -16,6 +16,7 @@ mod last_good;
 pub(crate) mod launchctl;
 mod launchd;
 mod launchd_plan;
+pub(crate) mod original;
 mod program;
 mod removal;
 mod steps;

@@ -27,7 +27,7 @@ mod turn;
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io,
     os::{
@@ -61,7 +61,7 @@ use turn::TurnError;
 
 use crate::{
     Failure,
-    ensure::{self, Wish},
+    ensure::{self, Wish, original},
     exit,
     messages::{hint, say, warn},
     perform::rollback,
@@ -215,6 +215,11 @@ impl Switch<'_> {
         if outcome.is_err() {
             reserve.give_back();
         }
+        if self.request.operation.activates() {
+            original::after_switch(self.settings, || {
+                outcome.as_ref().is_ok_and(|result| self.has_switched(result))
+            });
+        }
         // Whatever went wrong, home-manager may have taken the agent's job out.
         let reload = ensure::run(self.settings, &Wish::after_switch(self.request.id));
         crash_point::reached(CrashPoint::WrapperEnsured);
@@ -231,6 +236,14 @@ impl Switch<'_> {
         // Too much in the journal harms nothing today; the next switch tries again.
         let _ = self.journal.prune();
         Ok(exit::of_switch(&result, reload.verdict.is_fine()))
+    }
+
+    /// Whether home-manager has come to its end and has done what it was to do. A dry run has not.
+    fn has_switched(&self, result: &SwitchResult) -> bool {
+        let is_dry = |argument: &OsString| argument == "-n" || argument == "--dry-run";
+        result.outcome == Outcome::Succeeded
+            && !self.arguments.iter().any(is_dry)
+            && !environment::build(self.settings).contains_key(OsStr::new("DRY_RUN"))
     }
 
     /// Writes down what came of home-manager.
@@ -351,6 +364,9 @@ impl Switch<'_> {
             return Err(Failure::Write(error));
         }
         crash_point::reached(CrashPoint::WrapperStarted);
+        if self.request.operation.activates() {
+            original::before_switch(self.settings);
+        }
         self.go(waiting, started, line, streams.ours, watch)
     }
 

@@ -5,10 +5,10 @@ use std::fmt;
 use nixfleet_protocol::crash_point::CrashPoint::{
     self, AgentAcknowledged, AgentCommandCame, AgentCommandTaken, AgentLocked, AgentReportMarked,
     AgentReported, AgentUp, AgentWrapperStarted, EnsureBootedOut, EnsureBootstrapped,
-    EnsureEnabled, EnsureKickstarted, EnsureLocked, EnsureRestored, EnsureTerminated,
-    WatchdogActed, WatchdogActing, WatchdogFirstLook, WrapperChildEnded, WrapperChildSpawned,
-    WrapperEnsured, WrapperGateOpened, WrapperLocked, WrapperReloadWritten, WrapperRequested,
-    WrapperResultWritten, WrapperStarted, WrapperUp,
+    EnsureEnabled, EnsureKickstarted, EnsureLocked, EnsureOriginalGone, EnsureRestored,
+    EnsureTerminated, WatchdogActed, WatchdogActing, WatchdogFirstLook, WrapperChildEnded,
+    WrapperChildSpawned, WrapperEnsured, WrapperGateOpened, WrapperLocked, WrapperOriginalBack,
+    WrapperReloadWritten, WrapperRequested, WrapperResultWritten, WrapperStarted, WrapperUp,
 };
 
 /// Who asks.
@@ -43,6 +43,8 @@ pub enum Scene {
     Outdated,
     /// There is nothing but the bootout by hand.
     BootedOut,
+    /// home-manager's own definition did not work, what worked is back, and the next generation cannot be built.
+    WentBack,
 }
 
 /// One run of the programs, with deaths.
@@ -73,7 +75,7 @@ impl Starter {
 
 impl Scene {
     /// All of them; where a point is passed in several, the first is the simplest.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Replaced,
         Self::NotLoaded,
         Self::StillLoaded,
@@ -82,6 +84,7 @@ impl Scene {
         Self::CannotRun,
         Self::Outdated,
         Self::BootedOut,
+        Self::WentBack,
     ];
 
     /// Its name.
@@ -95,6 +98,7 @@ impl Scene {
             Self::CannotRun => "cannot-run",
             Self::Outdated => "outdated",
             Self::BootedOut => "booted-out",
+            Self::WentBack => "went-back",
         }
     }
 }
@@ -149,6 +153,7 @@ const fn look_after(scene: Scene) -> &'static [CrashPoint] {
             EnsureBootstrapped,
         ],
         Scene::Outdated => &[EnsureLocked, EnsureTerminated],
+        Scene::WentBack => &[EnsureLocked, EnsureOriginalGone],
     }
 }
 
@@ -162,7 +167,8 @@ enum Carer {
 
 const fn carer_without_wrapper(scene: Scene) -> Carer {
     match scene {
-        Scene::Replaced => Carer::Nobody,
+        // Where nothing is built, nothing is done to the agent.
+        Scene::Replaced | Scene::WentBack => Carer::Nobody,
         Scene::NotLoaded
         | Scene::Disabled
         | Scene::HeldBack
@@ -178,7 +184,9 @@ pub fn passed(starter: Starter, scene: Scene) -> Vec<CrashPoint> {
     let mut points = Vec::new();
     match (starter, scene) {
         (Starter::Hand, Scene::BootedOut) => {}
-        (Starter::Hand, _) | (_, Scene::BootedOut) => return points,
+        (Starter::Hand, _) | (_, Scene::BootedOut) | (Starter::Plain, Scene::WentBack) => {
+            return points;
+        }
         (Starter::Dashboard, _) => {
             points.extend(COMMAND);
             points.push(WrapperUp);
@@ -193,7 +201,17 @@ pub fn passed(starter: Starter, scene: Scene) -> Vec<CrashPoint> {
         (Starter::Plain, _) => {}
     }
     let has_wrapper = matches!(starter, Starter::Dashboard | Starter::User);
-    points.extend(NEXT_AGENT);
+    match scene {
+        Scene::WentBack => points.push(WrapperOriginalBack),
+        Scene::Replaced
+        | Scene::NotLoaded
+        | Scene::StillLoaded
+        | Scene::Disabled
+        | Scene::HeldBack
+        | Scene::CannotRun
+        | Scene::Outdated
+        | Scene::BootedOut => points.extend(NEXT_AGENT),
+    }
     match (has_wrapper, carer_without_wrapper(scene)) {
         (true, _) | (false, Carer::Agent) => points.extend(look_after(scene)),
         (false, Carer::Watchdog) => {

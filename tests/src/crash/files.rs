@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use nixfleet_protocol::installed::{WATCHDOG, WRAPPER};
 
 /// What the root holds.
-const ROOT: [&str; 19] = [
+const ROOT: [&str; 20] = [
     "agent.json",
     "agent.lock",
     "agent.reserve",
@@ -20,6 +20,7 @@ const ROOT: [&str; 19] = [
     "repo",
     "repo.new",
     "repo.old",
+    "restored.json",
     "switch.lock",
     "switches",
     "token",

@@ -134,17 +134,8 @@ impl Play<'_> {
     fn before_all(&self) -> Result<(), Trouble> {
         match self.cell.scene {
             // From it the wrapper has its copy of the last definition that worked.
-            Scene::CannotRun => {
-                let mut ensure = self.host.user("nixfleet-switch");
-                let ensured = ensure.arg("ensure-agent").output();
-                let ensured = ensured.map_err(Trouble::run("nixfleet-switch"))?;
-                let said = String::from_utf8_lossy(&ensured.stderr);
-                if ensured.status.success() {
-                    Ok(())
-                } else {
-                    Err(Trouble::Said(format!("the agent cannot be looked after: {said}")))
-                }
-            }
+            Scene::CannotRun => self.look_after_the_agent(),
+            Scene::WentBack => self.go_back(),
             Scene::HeldBack => Ok(self.host.mac.launchd.control(Control::OnDemandCount(1))?),
             Scene::Replaced
             | Scene::NotLoaded
@@ -153,6 +144,31 @@ impl Play<'_> {
             | Scene::Outdated
             | Scene::BootedOut => Ok(()),
         }
+    }
+
+    fn look_after_the_agent(&self) -> Result<(), Trouble> {
+        let mut ensure = self.host.user("nixfleet-switch");
+        let ensured = ensure.arg("ensure-agent").output();
+        let ensured = ensured.map_err(Trouble::run("nixfleet-switch"))?;
+        let said = String::from_utf8_lossy(&ensured.stderr);
+        if ensured.status.success() {
+            Ok(())
+        } else {
+            Err(Trouble::Said(format!("the agent cannot be looked after: {said}")))
+        }
+    }
+
+    /// home-manager switches to a definition that cannot run, and what worked takes its place. None of it is in the journal
+    /// or in the trace, which are those of the switches that follow.
+    fn go_back(&self) -> Result<(), Trouble> {
+        self.host.mac.first_generation()?;
+        self.look_after_the_agent()?;
+        self.next_plist("not-there")?;
+        let mut broken = self.host.user("home-manager");
+        broken.output().map_err(Trouble::run("home-manager"))?;
+        self.look_after_the_agent()?;
+        let trace = self.host.mac.folder.path("home-manager/trace.log");
+        fs::remove_file(&trace).map_err(Trouble::file("remove", &trace))
     }
 
     /// What the scene needs before each switch.
@@ -179,6 +195,12 @@ impl Play<'_> {
             Scene::CannotRun => self.next_plist("not-there"),
             Scene::Outdated => self.replace_agent(),
             Scene::BootedOut => Ok(()),
+            Scene::WentBack => {
+                let plist = self.host.next_plist()?;
+                let plist = plist.display();
+                let text = format!("RELEASE=24.11\nNEW_PLIST={plist}\nFAIL_AT=build\n");
+                self.host.mac.folder.scenario(&text)
+            }
         }
     }
 

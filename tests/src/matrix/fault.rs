@@ -146,6 +146,8 @@ pub enum Act {
     MoveToUserDomain,
     /// The definition on disk is loaded.
     Reload,
+    /// home-manager switches to a definition with which no agent comes up, and what worked takes its place.
+    GoBack,
 }
 
 /// Who is hit.

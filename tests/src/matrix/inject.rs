@@ -65,6 +65,7 @@ impl Scene {
             }
             Act::MoveToUserDomain => self.move_to_user_domain(),
             Act::Reload => self.reload(&self.mac.domain()),
+            Act::GoBack => self.go_back(),
         }
     }
 

@@ -142,6 +142,20 @@ impl Scene {
         self.scenario(&plist, &self.cell.variant.switch.lines)
     }
 
+    /// home-manager switches to a definition whose program is not there, without a wrapper, and the look-after puts what
+    /// worked in its place. The switch that the cell is about comes next.
+    pub(super) fn go_back(&self) -> Result<(), Trouble> {
+        let broken = self.edited_plist("bin/nixfleet-agent", "bin/not-there")?;
+        self.scenario(&broken, &["GENERATION=broken".to_owned()])?;
+        run(&mut self.user_command("home-manager"), "home-manager switch")?;
+        let mut ensure = self.user_command("nixfleet-switch");
+        run(ensure.arg("ensure-agent"), "nixfleet-switch ensure-agent")?;
+        let trace = self.mac.folder.path("home-manager/trace.log");
+        fs::remove_file(&trace).map_err(Trouble::file("remove", &trace))?;
+        self.next_generation()?;
+        self.wait_until_agent_is_settled()
+    }
+
     fn edited_plist(&self, from: &str, to: &str) -> Result<PathBuf, Trouble> {
         let path = self.mac.new_plist(2)?;
         let text = self.mac.plist_text(2).replace(from, to);

@@ -12,7 +12,7 @@ use nixfleet_protocol::{
     journal::{
         lock::{self, Holder, LockState},
         read::{self, Found},
-        records::{Installation, LastGoodAgent, Record, RunningProgram},
+        records::{Installation, LastGoodAgent, Record, RestoredDefinition, RunningProgram},
         store::{Entry, Journal, JournalError},
     },
     lifecycle::Phase,
@@ -154,6 +154,7 @@ fn broken_records(journal: &Journal) -> Vec<BrokenFile> {
         broken_at::<RunningProgram>(directory.watchdog_record()),
         broken_at::<Installation>(directory.installation()),
         broken_at::<LastGoodAgent>(directory.last_good_agent()),
+        broken_at::<RestoredDefinition>(directory.restored_definition()),
     ];
     files.into_iter().flatten().collect()
 }

@@ -100,6 +100,16 @@ fn at_crash_point(point: CrashPoint) -> Variant {
             .plist(NewPlist::Same)
             .at(When::Step("profile"), Act::Agent(AgentProgram::Copy)),
         CrashPoint::EnsureRestored => plain.slow().old_may_stay().plist(NewPlist::WithoutProgram),
+        CrashPoint::WrapperOriginalBack => {
+            plain.slow().only(&Initiator::WRAPPED).first(Act::GoBack)
+        }
+        // A switch that has done nothing leaves home-manager's own file, with which no agent comes up.
+        CrashPoint::EnsureOriginalGone => plain
+            .slow()
+            .old_may_stay()
+            .only(&Initiator::WRAPPED)
+            .first(Act::GoBack)
+            .line("FAIL_AT=build"),
         CrashPoint::WatchdogFirstLook | CrashPoint::WatchdogActing | CrashPoint::WatchdogActed => {
             // Somebody takes the agent out, and nobody but the watchdog is there to see it.
             plain.only(&[Initiator::Plain]).at(When::SwitchEnded, Act::Start(Actor::Bootout))
