@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{BUILDING, Place, at_place, fault, on};
 use crate::{
     launchd::command::VerbName,
-    matrix::fault::{Act, AgentProgram, Fault, NewPlist, PlistAct, Variant, When},
+    matrix::{
+        axes::Initiator,
+        fault::{Act, AgentProgram, Fault, NewPlist, PlistAct, Variant, When},
+    },
 };
 
 /// How long a crash loop is looked at: longer than one round of it, and longer than an agent takes that sees another
@@ -61,6 +64,17 @@ pub(super) fn f14() -> Fault {
             becomes("dies-after-2s", AgentProgram::DiesSoon),
             becomes("ends-at-once-with-the-same-plist", AgentProgram::EndsAtOnce)
                 .plist(NewPlist::Same),
+            Variant::new("good-again-after-going-back")
+                .slow()
+                .only(&Initiator::WRAPPED)
+                .first(Act::GoBack),
+            Variant::new("not-built-after-going-back")
+                .slow()
+                .old_may_stay()
+                .only(&Initiator::WRAPPED)
+                .first(Act::GoBack)
+                .line(BUILDING)
+                .line("FAIL_AT=build"),
         ],
     )
 }
@@ -79,6 +93,16 @@ pub(super) fn f15() -> Fault {
             damaged("a-link", PlistAct::Link),
             damaged("torn", PlistAct::Tear),
             Variant::new("folder-closed").first(Act::Plist(PlistAct::CloseFolder)).needs_root(),
+            // Afterwards home-manager's own, with which no agent comes up, stays on disk.
+            Variant::new("folder-closed-after-going-back")
+                .slow()
+                .old_may_stay()
+                .only(&Initiator::WRAPPED)
+                .first(Act::GoBack)
+                .line(BUILDING)
+                .line("FAIL_AT=build")
+                .at(When::Step("build"), Act::Plist(PlistAct::CloseFolder))
+                .needs_root(),
             Variant::new("disk-full")
                 .slow()
                 .small_disk()
