@@ -142,7 +142,13 @@ fn happening(rng: &mut Rng) -> Vec<Timed> {
         &[(3, Who::Agent), (3, Who::Wrapper), (3, Who::Watchdog), (2, Who::HomeManager)],
         Who::Agent,
     );
-    let records = [Record::Agent, Record::Watchdog, Record::LastGood, Record::LastGoodAgent];
+    let records = [
+        Record::Agent,
+        Record::Watchdog,
+        Record::LastGood,
+        Record::LastGoodAgent,
+        Record::Restored,
+    ];
     let record = pick(rng, &records.map(|record| (1, record)), Record::Agent);
     let lasts = rng.u64(LASTS_MS.0..LASTS_MS.1);
     let act = pick(

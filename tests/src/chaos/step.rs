@@ -129,6 +129,8 @@ pub enum Record {
     LastGood,
     /// Where the last agent that worked is.
     LastGoodAgent,
+    /// What going back to it has put on disk.
+    Restored,
 }
 
 /// Something that happens.

@@ -54,6 +54,7 @@ impl World {
             Record::Watchdog => directory.watchdog_record(),
             Record::LastGood => directory.last_good_definition(),
             Record::LastGoodAgent => directory.last_good_agent(),
+            Record::Restored => directory.restored_definition(),
         };
         self.files_were_broken = true;
         let done = rewrite(&path, |_text| b"{ nonsense".to_vec());
