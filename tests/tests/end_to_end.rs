@@ -487,19 +487,6 @@ fn restart_brings_another_agent_and_says_so() {
 }
 
 #[test]
-fn an_unknown_command_is_refused() {
-    let (scene, _agent) = Scene::ready();
-    let command = scene.dashboard.command(HOST, "test").unwrap();
-    wait::until_true("the command is answered", wait::PATIENCE, || {
-        let commands = scene.dashboard.commands(HOST)?;
-        Ok(commands.iter().any(|known| known.id == command && known.status == "refused"))
-    })
-    .unwrap();
-    assert_eq!(scene.mac.folder.home_manager_runs(), 0);
-    scene.end();
-}
-
-#[test]
 fn files_that_are_broken_are_set_aside_and_said() {
     let (scene, agent) = Scene::ready();
     scene.mac.folder.scenario("BUILD_SECONDS=3").unwrap();
