@@ -16,6 +16,7 @@
 //! - [`systemd_notify`]: telling systemd how a service is.
 //! - [`external`]: the one door to other programs that are asked something.
 //! - [`output_tail`]: the end of an output, made fit for a result: no control characters, no secrets.
+//! - [`redactor`]: taking secrets out of what is written or sent.
 
 pub mod config_file;
 pub mod crash_point;
@@ -29,6 +30,7 @@ pub mod nix_log;
 pub mod operation;
 pub mod output_tail;
 pub mod process;
+pub mod redactor;
 pub mod state_dir;
 pub mod switch_kind;
 pub mod switch_settings;

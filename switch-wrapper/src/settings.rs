@@ -11,7 +11,7 @@ use std::{
 use nixfleet_protocol::{
     config_file::{self, ConfigFile, ConfigFileError, LoadedConfig},
     installed::{self, DEFAULT_LABEL, DEFAULT_UNIT, WATCHDOG_LABEL, WATCHDOG_UNIT},
-    output_tail::Redactor,
+    redactor::Redactor,
     state_dir::{StateDir, StateDirError},
     switch_settings::{MergedSwitch, Surroundings, SwitchMistake, SwitchSettings},
     wire::fields::Token,
@@ -376,7 +376,8 @@ fn redactor(sources: &Sources, state_dir: &Path) -> Redactor {
     let token_file =
         path_variable("NIXFLEET_TOKEN_FILE").or_else(|| sources.file.token_file.clone());
     let host_token = StateDir::look(state_dir).ok().map(|directory| directory.host_token());
-    let in_environment = text_variable("NIXFLEET_TOKEN").and_then(|text| Token::new(&text).ok());
+    let in_environment =
+        text_variable("NIXFLEET_TOKEN").and_then(|text| Token::new(text.trim()).ok());
     let in_files = token_file.into_iter().chain(host_token).filter_map(from_file);
     Redactor::new(in_files.chain(in_environment))
 }

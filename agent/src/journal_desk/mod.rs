@@ -29,8 +29,8 @@ use nixfleet_protocol::{
         recovery::Closer,
         store::{Journal, JournalError},
     },
-    output_tail::Redactor,
     process::ProcessIdentity,
+    redactor::Redactor,
     switch_settings::SwitchSettings,
     wire::fields::{CommandId, HostId, Token},
 };

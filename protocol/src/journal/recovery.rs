@@ -21,12 +21,8 @@ use super::{
     store::{Entry, Journal, JournalError},
 };
 use crate::{
-    generations::GenerationLinks,
-    nix_log::NixLog,
-    operation::Operation,
-    output_tail::{self, Redactor},
-    process,
-    switch_kind::SwitchKind,
+    generations::GenerationLinks, nix_log::NixLog, operation::Operation, output_tail, process,
+    redactor::Redactor, switch_kind::SwitchKind,
 };
 
 /// How long what a dead home-manager has left behind may finish by itself.
