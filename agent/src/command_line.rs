@@ -73,6 +73,10 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
 
+    /// The dashboard's public key, as curl takes it: sha256//BASE64, several parted by `;`
+    #[arg(long, global = true, value_name = "PIN")]
+    pub(crate) pinned_public_key: Option<String>,
+
     /// error, warn, info, debug or trace [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

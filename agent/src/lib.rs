@@ -13,6 +13,7 @@
 //! - `journal_desk`: the journal, on a thread of its own.
 //! - `wrapper`: starting `nixfleet-switch`.
 //! - `report`, `host_facts`: what the dashboard is told.
+//! - `known_tokens`: what is kept out of everything that is written or sent.
 //! - `logging`, `messages`, `exit`: the log, words to people, exit codes.
 
 mod command_line;
@@ -22,6 +23,7 @@ mod exit;
 mod host_facts;
 mod installed_watch;
 mod journal_desk;
+mod known_tokens;
 mod logging;
 mod manual;
 mod messages;
@@ -37,6 +39,7 @@ use clap::CommandFactory as _;
 
 use command_line::{CommandLine, Verb};
 use exit::Exit;
+use known_tokens::KnownTokens;
 use manual::MANUAL;
 use settings::{Environment, Origin, Outcome, Settings};
 
@@ -97,7 +100,8 @@ fn check_config(outcome: Outcome, as_json: bool) -> Exit {
 }
 
 fn run(settings: Settings, origin: Origin) -> Exit {
-    logging::begin(settings.log_level);
+    let known_tokens = KnownTokens::default();
+    logging::begin(settings.log_level, known_tokens.clone());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -105,7 +109,7 @@ fn run(settings: Settings, origin: Origin) -> Exit {
             return Exit::Broken;
         }
     };
-    let exit = runtime.block_on(run::run(settings, origin));
+    let exit = runtime.block_on(run::run(settings, origin, known_tokens));
     // What is still under way, a name lookup for one, must not hold up the end.
     runtime.shutdown_background();
     exit

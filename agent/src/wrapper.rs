@@ -26,7 +26,7 @@ use crate::settings::Settings;
 const ENSURE_LIMIT: Duration = Duration::from_mins(5);
 
 /// What our own environment has and no child gets.
-const PRIVATE_VARIABLES: [&str; 4] =
+pub(crate) const PRIVATE_VARIABLES: [&str; 4] =
     ["NIXFLEET_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// The log of calls that no switch is the reason for begins anew when it is longer, in bytes.

@@ -49,6 +49,41 @@ in
       '';
     };
 
+    tokenCommand = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [
+        "/usr/bin/security"
+        "find-generic-password"
+        "-s"
+        "nixfleet"
+        "-w"
+      ];
+      description = ''
+        In the place of `tokenFile`, a command that prints the token, as a list of words: no shell runs it. It has 30
+        seconds, and is run again when the dashboard does not take the token, at most once a minute. No secret may be in
+        it: this ends up in the Nix store.
+      '';
+    };
+
+    caFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      apply = path: if path == null then null else toString path;
+      example = "/etc/ssl/fleet.pem";
+      description = "Certificates (PEM) of authorities that the agent trusts beside Mozilla's.";
+    };
+
+    pinnedPublicKey = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" ];
+      description = ''
+        The dashboard's public key, as curl's `--pinnedpubkey` takes it; of several, any one will do. Its name and
+        certificate are verified all the same. Name the next key before you change over to it.
+      '';
+    };
+
     hostname = mkOption {
       type = types.strMatching "([a-zA-Z][a-zA-Z0-9-]{0,62})?";
       default = "";
@@ -153,7 +188,6 @@ in
       example = literalExpression ''
         {
           criticality = "high";
-          ca_file = "/etc/ssl/fleet.pem";
           environment.NIX_CONFIG = "max-jobs = 2";
         }
       '';

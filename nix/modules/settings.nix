@@ -39,6 +39,7 @@ let
       location = types.str;
       log_level = types.str;
       nixos_rebuild = types.str;
+      pinned_public_key = types.either types.str words;
       profile = path;
       repo_dir = path;
       repo_url = types.str;
@@ -64,6 +65,7 @@ let
       systemctl = types.str;
       systemd_run = types.str;
       theme_color = types.str;
+      token_command = words;
       token_file = path;
       url = types.str;
       watchdog_label = types.str;
@@ -107,6 +109,9 @@ let
         inherit (cfg) hostname interval location;
         url = cfg.url;
         token_file = cfg.tokenFile;
+        token_command = cfg.tokenCommand;
+        ca_file = cfg.caFile;
+        pinned_public_key = cfg.pinnedPublicKey;
         device_type = cfg.deviceType;
         theme_color = cfg.themeColor;
         log_level = cfg.logLevel;
@@ -180,8 +185,12 @@ let
         message = "${name}.url is ${url}: the token would be sent unencrypted. Use https://, or set ${name}.settings.allow_insecure_http = true if you accept that.";
       }
       {
-        assertion = content ? token_file;
-        message = "${name}.tokenFile is not set. Write the dashboard's token to a file that only you can read (chmod 600) and give its path, as a string.";
+        assertion = content ? token_file || content ? token_command;
+        message = "${name}.tokenFile is not set. Write the dashboard's token to a file that only you can read (chmod 600) and give its path, as a string. Or name a command that prints it with tokenCommand.";
+      }
+      {
+        assertion = !(content ? token_file && content ? token_command);
+        message = "${name}: tokenFile and tokenCommand are both set, and the agent takes the token from one of them only. Remove the other.";
       }
       (secret "token_file" "tokenFile")
       (secret "ssh_key_file" "sshKeyFile")

@@ -35,8 +35,13 @@ pub struct ConfigFile {
     pub switch: Option<PathBuf>,
     /// `NIXFLEET_URL`.
     pub url: Option<String>,
-    /// `NIXFLEET_TOKEN_FILE`.
+    /// `NIXFLEET_TOKEN_FILE`: the file with the token that the operator gave, for its owner alone (mode 0600). It is read
+    /// again when it changes.
     pub token_file: Option<PathBuf>,
+    /// `NIXFLEET_TOKEN_COMMAND` (there, words are what is between spaces): in the place of `token_file`, a command, by its
+    /// absolute path or found by `PATH`, that prints the token within 30 s. No shell runs it. It is run when the token is first
+    /// needed, and again when the dashboard does not take it, at most once a minute.
+    pub token_command: Option<Vec<String>>,
     /// `NIXFLEET_HOSTNAME`.
     pub hostname: Option<String>,
     /// `NIXFLEET_INTERVAL`, in seconds.
@@ -45,8 +50,12 @@ pub struct ConfigFile {
     pub repo_dir: Option<PathBuf>,
     /// `NIXFLEET_ALLOW_INSECURE_HTTP`.
     pub allow_insecure_http: Option<bool>,
-    /// `NIXFLEET_CA_FILE`: certificates to trust beside the bundled ones.
+    /// `NIXFLEET_CA_FILE`: certificates (PEM) of authorities to trust beside Mozilla's, which are built in.
     pub ca_file: Option<PathBuf>,
+    /// `NIXFLEET_PINNED_PUBKEY`: the dashboard's public key, `sha256//` and the SHA-256 of its SubjectPublicKeyInfo in Base64, as
+    /// curl's `--pinnedpubkey` takes it; several, of which any one will do, as a list or parted by `;`. Name and certificate
+    /// are verified all the same.
+    pub pinned_public_key: Option<OneOrMore>,
     /// `NIXFLEET_LOG_LEVEL`.
     pub log_level: Option<String>,
     /// What the dashboard shows of the host.
@@ -101,6 +110,16 @@ pub struct ConfigFile {
     pub caffeinate: Option<PathBuf>,
     /// Variables for a switch beside those that are found out. sudo passes on only what it is told to.
     pub environment: Option<BTreeMap<String, String>>,
+}
+
+/// A text, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "a string or a list of strings")]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// Any number.
+    More(Vec<String>),
 }
 
 /// A config file, read.

@@ -110,6 +110,9 @@ rec {
         value: builtins.isInt value && least <= value && value <= most
       );
     nullOr = inner: type "null or ${inner.description}" (value: value == null || inner.check value);
+    either =
+      left: right:
+      type "${left.description} or ${right.description}" (value: left.check value || right.check value);
     listOf =
       inner: type "list of ${inner.description}" (value: isList value && builtins.all inner.check value);
     attrsOf =

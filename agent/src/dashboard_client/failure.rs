@@ -7,6 +7,9 @@ use reqwest::StatusCode;
 /// What is kept of what the dashboard said, in characters.
 const MAX_SAID: usize = 500;
 
+/// What is said where a page for people comes in the place of an answer.
+pub(super) const WEB_PAGE: &str = "a web page was answered and not what a dashboard answers; log in to the network with a browser if it asks for that, or check `url`";
+
 /// Why a call did not do what it was to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -81,12 +84,23 @@ impl Failure {
         }
     }
 
+    /// With its words changed.
+    pub(super) fn map_words(mut self, change: impl FnOnce(String) -> String) -> Self {
+        match &mut self {
+            Self::Refused { said: words, .. }
+            | Self::Missing { said: words }
+            | Self::Retry { why: words, .. } => *words = change(std::mem::take(words)),
+            Self::Unauthorized { .. } => {}
+        }
+        self
+    }
+
     /// The same in words, for the log.
     pub(crate) fn explanation(&self) -> String {
         match self {
             Self::Refused { status, said } => format!("it refuses with status {status}: {said}"),
             Self::Unauthorized { .. } => {
-                "it does not take the token; check token_file against the dashboard's".to_owned()
+                "it does not take the token; check token_file, token_command or NIXFLEET_TOKEN against the dashboard's".to_owned()
             }
             Self::Missing { said } => format!("it answers with status 404: {said}"),
             Self::Retry { why, .. } => why.clone(),
@@ -94,28 +108,33 @@ impl Failure {
     }
 }
 
-/// The failure that a status means. `has_other_token` is only asked when the token was not taken.
-pub(super) fn of_status(
-    status: StatusCode,
-    after: Option<Duration>,
-    body: &[u8],
-    has_other_token: impl FnOnce() -> bool,
-) -> Failure {
+/// Whether this is a page for people: the login page of a network, for one.
+pub(super) fn is_web_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The failure that a status means, as far as the answer tells: not whether there is another token.
+pub(super) fn of_status(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Failure {
     let said = shortened(body);
     match status.as_u16() {
-        number @ (401 | 403) => {
-            Failure::Unauthorized { status: number, has_other: has_other_token() }
-        }
+        number @ (401 | 403) => Failure::Unauthorized { status: number, has_other: false },
         404 => Failure::Missing { said },
         408 | 425 | 429 => retry(status, after, &said),
         400..=499 => Failure::Refused { status: status.as_u16(), said },
         300..=399 => {
             let why = format!(
-                "it redirects (status {}), which is not followed; set `url` to where it leads",
+                "it redirects (status {}), which is not followed; log in to the network with a browser if it asks for that, or set `url` to where it leads",
                 status.as_u16()
             );
             Failure::Retry { after, status: Some(status.as_u16()), why }
         }
+        // RFC 6585, section 6.
+        511 => Failure::Retry {
+            after,
+            status: Some(511),
+            why: "the network wants you to log in to it (status 511); do so with a browser"
+                .to_owned(),
+        },
         _ => retry(status, after, &said),
     }
 }
@@ -135,7 +154,7 @@ mod tests {
     use super::*;
 
     fn of(status: u16) -> Failure {
-        of_status(StatusCode::from_u16(status).unwrap(), None, b"no\n", || true)
+        of_status(StatusCode::from_u16(status).unwrap(), None, b"no\n")
     }
 
     #[test]
@@ -144,12 +163,22 @@ mod tests {
             assert_eq!(of(status), Failure::Refused { status, said: "no".to_owned() });
         }
         for status in [401, 403] {
-            assert_eq!(of(status), Failure::Unauthorized { status, has_other: true });
+            assert_eq!(of(status), Failure::Unauthorized { status, has_other: false });
         }
         assert_eq!(of(404), Failure::Missing { said: "no".to_owned() });
-        for status in [301, 302, 304, 408, 425, 429, 500, 502, 503, 504, 599] {
+        for status in [301, 302, 304, 408, 425, 429, 500, 502, 503, 504, 511, 599] {
             assert_eq!(of(status).kind(), FailureKind::Answered, "{status}");
             assert_eq!(of(status).http_status(), Some(status));
+        }
+    }
+
+    #[test]
+    fn pages_for_people_are_told_from_answers() {
+        for page in ["<html>", "\n <!DOCTYPE html>"] {
+            assert!(is_web_page(page.as_bytes()), "{page:?}");
+        }
+        for answer in ["", "{}", "[\"<html>\"]", "no"] {
+            assert!(!is_web_page(answer.as_bytes()), "{answer:?}");
         }
     }
 

@@ -1,19 +1,25 @@
 //! The dashboard over HTTP: one function per call, each bounded in time and size, each answer classified.
 //!
-//! Nothing is retried and nothing is decided here, beyond which of the two tokens a call carries.
+//! Nothing is retried and nothing is decided here, beyond which token a call carries. No redirect is followed: the token is
+//! for the dashboard and for nobody else. Tokens are taken out of what is sent to it and of what is said about it.
 
+mod connections;
 mod credentials;
 mod failure;
+mod operator_token;
 mod retry_after;
 mod server_clock;
+mod tls;
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use nixfleet_protocol::{
     journal::records::{Healing, SwitchId},
+    redactor::Redactor,
     wire::{
         MAX_ANSWER_BYTES,
         fields::{CommandId, Token},
@@ -24,20 +30,19 @@ use nixfleet_protocol::{
     },
 };
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    Method, Response, StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
-    redirect,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 pub(crate) use failure::{Failure, FailureKind};
 
-use crate::{messages, settings::Settings};
+use crate::{known_tokens::KnownTokens, messages, settings::Settings};
+use connections::{Connections, SleepWatch};
 use credentials::Credentials;
+use operator_token::OperatorToken;
 use server_clock::ServerClock;
-
-/// How long to wait for a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a call may take in all.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -48,38 +53,68 @@ const POLL_WAIT: Duration = Duration::from_secs(25);
 /// What a poll may take beyond that.
 const POLL_SURPLUS: Duration = Duration::from_secs(10);
 
-/// An unused connection is kept so long: a little more than the usual heartbeat interval.
-const KEEP_IDLE: Duration = Duration::from_secs(75);
-
 /// What a call comes to.
 pub(crate) type Reply<T> = Result<T, Failure>;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The HTTP library does not take its settings.
+    #[error("cannot set up the HTTP client; check the variables that name a proxy")]
+    Http(#[from] reqwest::Error),
+}
 
 /// The dashboard.
 #[derive(Debug)]
 pub(crate) struct DashboardClient {
-    http: Client,
+    connections: Connections,
+    sleep: Mutex<SleepWatch>,
     host: Url,
+    operator: OperatorToken,
     credentials: Mutex<Credentials>,
+    known_tokens: KnownTokens,
     clock: ServerClock,
+}
+
+/// A call that is to be made.
+struct Call<'a> {
+    method: Method,
+    /// Below the host's address.
+    path: &'a str,
+    body: Option<(&'static str, Vec<u8>)>,
+    limit: Duration,
+    /// A status that is an answer too, beside success.
+    also_answers: Option<StatusCode>,
+}
+
+impl<'a> Call<'a> {
+    const fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, body: None, limit: CALL_LIMIT, also_answers: None }
+    }
 }
 
 impl DashboardClient {
     /// A client for the dashboard of the settings. `host_token` is the one that it gave this host before.
-    pub(crate) fn new(settings: &Settings, host_token: Option<Token>) -> reqwest::Result<Self> {
-        let mut http = Client::builder()
-            .user_agent(concat!("nixfleet-agent/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_LIMIT)
-            .timeout(CALL_LIMIT)
-            .pool_idle_timeout(KEEP_IDLE);
-        for certificate in &settings.certificates {
-            http = http.add_root_certificate(certificate.clone());
+    pub(crate) fn new(
+        settings: &Settings,
+        host_token: Option<Token>,
+        known_tokens: KnownTokens,
+    ) -> Result<Self, ClientError> {
+        let tls = tls::config(&settings.certificates, &settings.pinned_public_keys)?;
+        let operator = OperatorToken::new(settings.token.clone());
+        for token in host_token.iter().chain(&operator.at_start()) {
+            known_tokens.learn(token);
         }
         Ok(Self {
-            http: http.build()?,
+            connections: Connections::new(tls)?,
+            sleep: Mutex::new(SleepWatch::new(Timestamp::now(), Instant::now())),
             host: host_url(&settings.url, settings.hostname.as_str()),
-            credentials: Mutex::new(Credentials::new(settings.token.clone(), host_token)),
+            credentials: Mutex::new(Credentials::new(operator.at_start(), host_token)),
+            operator,
+            known_tokens,
             clock: ServerClock::default(),
         })
     }
@@ -91,10 +126,9 @@ impl DashboardClient {
 
     /// Waits for a command.
     pub(crate) async fn poll(&self) -> Reply<Polled> {
-        let wait = POLL_WAIT.as_secs();
-        let (request, token) = self.request(Method::GET, &format!("poll?wait={wait}"));
-        let response = self.send(request.timeout(POLL_WAIT + POLL_SURPLUS)).await?;
-        self.read(response, &token).await
+        let path = format!("poll?wait={}", POLL_WAIT.as_secs());
+        let call = Call { limit: POLL_WAIT + POLL_SURPLUS, ..Call::new(Method::GET, &path) };
+        self.exchange(call).await
     }
 
     /// Says that a command is on disk.
@@ -126,18 +160,16 @@ impl DashboardClient {
         Ok(recorded.output_offset)
     }
 
-    /// A piece of a switch's output; answers with where to go on, also when the piece left a gap.
+    /// A piece of a switch's output, without tokens; answers with where to go on, also when the piece left a gap.
     pub(crate) async fn output(&self, switch: SwitchId, offset: u64, piece: Vec<u8>) -> Reply<u64> {
         let path = format!("switches/{switch}/output?offset={offset}");
-        let (request, token) = self.request(Method::POST, &path);
-        let request = request.header(CONTENT_TYPE, "application/octet-stream").body(piece);
-        let response = self.send(request).await?;
-        let status = response.status();
-        if status == StatusCode::CONFLICT {
-            let recorded: OutputRecorded = parse(status, &body(response).await?)?;
-            return Ok(recorded.output_offset);
-        }
-        let recorded: OutputRecorded = self.read(response, &token).await?;
+        let recorded: OutputRecorded = self
+            .exchange(Call {
+                body: Some(("application/octet-stream", piece)),
+                also_answers: Some(StatusCode::CONFLICT),
+                ..Call::new(Method::POST, &path)
+            })
+            .await?;
         Ok(recorded.output_offset)
     }
 
@@ -154,12 +186,24 @@ impl DashboardClient {
 
     /// Takes over a token of the host's own. It must be on disk already.
     pub(crate) fn adopt(&self, token: Token) {
-        self.credentials().adopt(token);
+        self.known_tokens.learn(&token);
+        // A dashboard that gives many must not make the operator's one forgotten.
+        let mut credentials = self.credentials();
+        if let Some(token) = credentials.operators() {
+            self.known_tokens.learn(token);
+        }
+        credentials.adopt(token);
     }
 
-    /// The tokens in use, so that they are kept out of results.
-    pub(crate) fn tokens(&self) -> Vec<Token> {
-        self.credentials().all()
+    /// Sees whether the machine has slept since the last time. If so, all connections are made anew, and the calls that were
+    /// under way are given up.
+    pub(crate) fn has_slept(&self) -> bool {
+        let mut sleep = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slept) = sleep.slept(Timestamp::now(), Instant::now()) else { return false };
+        let seconds = slept.as_secs();
+        tracing::info!(seconds, "the machine has slept, or its clock was set; connecting anew");
+        self.connections.renew();
+        true
     }
 
     async fn call<B: Serialize + Sync, T: DeserializeOwned>(
@@ -168,36 +212,45 @@ impl DashboardClient {
         path: &str,
         body: Option<&B>,
     ) -> Reply<T> {
-        let (mut request, token) = self.request(method, path);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = self.send(request).await?;
-        self.read(response, &token).await
+        let body = body.map(|body| self.json(body)).transpose()?;
+        let body = body.map(|body| ("application/json", body));
+        self.exchange(Call { body, ..Call::new(method, path) }).await
     }
 
-    fn request(&self, method: Method, path: &str) -> (RequestBuilder, Token) {
-        let token = self.credentials().current().clone();
-        let mut headers = HeaderMap::new();
-        // A token is visible ASCII, so it is always a header's value.
-        if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.reveal())) {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let url = format!("{}{path}", self.host);
-        (self.http.request(method, url).headers(headers), token)
+    /// A body without tokens. What is told of a switch may have one in it that its wrapper did not know.
+    fn json(&self, body: &impl Serialize) -> Reply<Vec<u8>> {
+        let failed = |error| Failure::unreachable(format!("the report cannot be written: {error}"));
+        let mut value = serde_json::to_value(body).map_err(failed)?;
+        without_tokens(&mut value, &self.known_tokens.redactor());
+        serde_json::to_vec(&value).map_err(failed)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Reply<Response> {
+    /// Makes a call, and classifies and reads what is answered.
+    async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Reply<T> {
+        let answered = async {
+            let token = self.token().await?;
+            self.exchange_with(call, &token).await
+        };
+        let reply = tokio::select! {
+            reply = answered => reply,
+            () = self.connections.renewed() => {
+                Err(Failure::unreachable("the machine has slept since the call began".to_owned()))
+            }
+        };
+        reply.map_err(|failure| failure.map_words(|words| self.known_tokens.redact(&words)))
+    }
+
+    async fn exchange_with<T: DeserializeOwned>(&self, call: Call<'_>, token: &Token) -> Reply<T> {
+        let url = format!("{}{}", self.host, call.path);
+        let mut request = self.connections.client().request(call.method, url).timeout(call.limit);
+        request = request.headers(authorization(token));
+        if let Some((kind, body)) = call.body {
+            request = request.header(CONTENT_TYPE, kind).body(body);
+        }
         let response = request.send().await.map_err(|error| network(&error))?;
         self.clock.read(response.headers());
-        Ok(response)
-    }
-
-    /// Classifies an answer and reads its body.
-    async fn read<T: DeserializeOwned>(&self, response: Response, token: &Token) -> Reply<T> {
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || Some(status) == call.also_answers {
             let value = parse(status, &body(response).await?)?;
             self.credentials().accepted(token);
             return Ok(value);
@@ -205,7 +258,48 @@ impl DashboardClient {
         let after = retry_after::of(response.headers());
         // What it said is only for the log and for the refusal mark; not having it changes nothing.
         let said = body(response).await.unwrap_or_default();
-        Err(failure::of_status(status, after, &said, || self.credentials().refused(token)))
+        let mut failure = failure::of_status(status, after, &said);
+        if let Failure::Unauthorized { has_other, .. } = &mut failure {
+            *has_other = self.refused(token).await;
+        }
+        Err(failure)
+    }
+
+    /// The token for a call. A file that has changed is read before.
+    async fn token(&self) -> Reply<Token> {
+        if let Some(token) = self.operator.changed().await {
+            self.known_tokens.learn(&token);
+            self.credentials().renew(token);
+        }
+        if let Some(token) = self.credentials().current() {
+            return Ok(token.clone());
+        }
+        match self.operator.first().await {
+            Ok(token) => {
+                self.known_tokens.learn(&token);
+                self.credentials().renew(token.clone());
+                Ok(token)
+            }
+            Err(why) => {
+                self.credentials().give_up_operators();
+                Err(Failure::unreachable(why))
+            }
+        }
+    }
+
+    /// This token was not taken. Whether there is another to try at once.
+    async fn refused(&self, token: &Token) -> bool {
+        let (is_operators, has_other) = {
+            let mut credentials = self.credentials();
+            (credentials.operators() == Some(token), credentials.refused(token))
+        };
+        if !is_operators {
+            return has_other;
+        }
+        let Some(other) = self.operator.instead_of(token).await else { return has_other };
+        self.known_tokens.learn(&other);
+        self.credentials().replace(other);
+        true
     }
 
     fn credentials(&self) -> std::sync::MutexGuard<'_, Credentials> {
@@ -213,8 +307,36 @@ impl DashboardClient {
     }
 }
 
+fn authorization(token: &Token) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // A token is visible ASCII, so it is always a header's value.
+    if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.reveal())) {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    headers
+}
+
+/// Takes tokens out of all texts. Names of fields are ours.
+fn without_tokens(value: &mut Value, redactor: &Redactor) {
+    match value {
+        Value::String(text) => *text = redactor.redact(text),
+        Value::Array(values) => {
+            for value in values {
+                without_tokens(value, redactor);
+            }
+        }
+        Value::Object(fields) => {
+            for value in fields.values_mut() {
+                without_tokens(value, redactor);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// An answer whose content does not matter. That it is an object does: the login page of a hotel is none.
-type JsonObject = serde_json::Map<String, serde_json::Value>;
+type JsonObject = serde_json::Map<String, Value>;
 
 fn host_url(dashboard: &Url, host: &str) -> Url {
     let mut url = dashboard.clone();
@@ -249,7 +371,12 @@ async fn body(mut response: Response) -> Reply<Vec<u8>> {
 
 fn parse<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Reply<T> {
     serde_json::from_slice(body).map_err(|error| {
-        Failure::nonsense(status.as_u16(), format!("its answer makes no sense: {error}"))
+        let why = if failure::is_web_page(body) {
+            failure::WEB_PAGE.to_owned()
+        } else {
+            format!("its answer makes no sense: {error}")
+        };
+        Failure::nonsense(status.as_u16(), why)
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Welcome {
 pub(crate) enum Event {
     /// The time that the core named has come.
     TimeCame,
+    /// The machine has slept: the network may be another one.
+    Woke,
     /// A glance has shown that something is new in the journal.
     JournalChanged,
     /// A registration was answered, or not.

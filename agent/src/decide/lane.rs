@@ -154,6 +154,12 @@ impl Lane {
         }
     }
 
+    /// What could not be reached may be by now; the waits begin with the shortest.
+    pub(super) fn begin_anew(&mut self) {
+        self.dashboard_is_back();
+        self.delays = self.schedule.build();
+    }
+
     /// When a call may be made, if one waits for a time and not for an answer.
     pub(super) const fn opens_at(&self) -> Option<Instant> {
         if self.is_busy { None } else { self.not_before }
@@ -224,6 +230,19 @@ mod tests {
         assert!(lane.fail(&Failure::nonsense(200, "?".to_owned()), now).is_some());
         assert_eq!(lane.succeed(), Some(Note::Recovered { lane: LaneName::Poll }));
         assert!(lane.succeed().is_none());
+    }
+
+    #[test]
+    fn after_a_sleep_the_waits_are_short_again() {
+        let now = Instant::now();
+        let mut lane = Lane::new(LaneName::Register, 1);
+        for _ in 0..20 {
+            lane.fail(&unreachable(), now);
+        }
+        lane.begin_anew();
+        assert!(lane.is_free(now));
+        lane.fail(&unreachable(), now);
+        assert!(lane.opens_at().unwrap() - now <= SHORTEST * 2);
     }
 
     #[test]

@@ -175,6 +175,17 @@ impl State {
         [&self.register, &self.poll, &self.command, &self.report, &self.output, &self.healing]
     }
 
+    const fn lanes_mut(&mut self) -> [&mut Lane; 6] {
+        [
+            &mut self.register,
+            &mut self.poll,
+            &mut self.command,
+            &mut self.report,
+            &mut self.output,
+            &mut self.healing,
+        ]
+    }
+
     fn open(&self) -> usize {
         self.switches.len() + self.commands.len() + self.arriving.len()
     }
@@ -192,6 +203,7 @@ impl State {
     fn take_in(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
             Event::TimeCame | Event::Done | Event::WrapperEnded => {}
+            Event::Woke => self.woke(now),
             Event::JournalChanged => self.look_soon(now),
             Event::Registered(reply) => self.registered(reply, now, actions),
             Event::Polled(reply) => self.polled(reply, now, actions),
@@ -320,16 +332,17 @@ impl State {
     }
 
     fn dashboard_is_back(&mut self) {
-        for lane in [
-            &mut self.register,
-            &mut self.poll,
-            &mut self.command,
-            &mut self.report,
-            &mut self.output,
-            &mut self.healing,
-        ] {
+        for lane in self.lanes_mut() {
             lane.dashboard_is_back();
         }
+    }
+
+    /// What has failed before the machine slept says nothing about now.
+    fn woke(&mut self, now: Instant) {
+        for lane in self.lanes_mut() {
+            lane.begin_anew();
+        }
+        self.heartbeat_due = now;
     }
 
     /// The dashboard does not know us, or not by this token: registering mends both.

@@ -46,6 +46,7 @@ use crate::{
         facts::{Protocol, Serial, SwitchView},
     },
     installed_watch::InstalledWatch,
+    known_tokens::KnownTokens,
     running_agent::AgentRecord,
     settings::{Origin, Settings},
 };
@@ -105,7 +106,7 @@ pub(crate) struct Desk {
     host: HostId,
     switching: SwitchSettings,
     repo_dir: PathBuf,
-    tokens: Vec<Token>,
+    known_tokens: KnownTokens,
     serial: Serial,
     /// Switches that nothing will happen to any more.
     settled: HashSet<SwitchId>,
@@ -132,7 +133,7 @@ impl Desk {
         agent: AgentRecord,
         settings: &Settings,
         origin: Origin,
-        tokens: Vec<Token>,
+        known_tokens: KnownTokens,
     ) -> Self {
         Self {
             installed: InstalledWatch::new(agent.program(), origin),
@@ -144,7 +145,7 @@ impl Desk {
             host: settings.hostname.clone(),
             switching: settings.switching.clone(),
             repo_dir: settings.repo_dir.clone(),
-            tokens,
+            known_tokens,
             serial: 0,
             settled: HashSet::new(),
             nix_logs: HashMap::new(),
@@ -189,7 +190,7 @@ impl Desk {
     pub(crate) fn store_token(&mut self, token: &Token) -> Result<(), WriteError> {
         let path = self.journal.directory().host_token();
         atomic::replace_content(&path, "host token", format!("{}\n", token.reveal()).as_bytes())?;
-        self.tokens.push(token.clone());
+        self.known_tokens.learn(token);
         Ok(())
     }
 
@@ -223,7 +224,7 @@ impl Desk {
     }
 
     fn redactor(&self) -> Redactor {
-        Redactor::new(self.tokens.iter().cloned())
+        self.known_tokens.redactor()
     }
 }
 

@@ -160,18 +160,24 @@ impl Desk {
         self.switching.links.read()
     }
 
-    /// A piece of output from this byte on.
+    /// A piece of output from this byte on, its secrets masked.
     pub(crate) fn output(&self, id: SwitchId, offset: u64) -> io::Result<Vec<u8>> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let path = self.journal.directory().switch(id).output_log();
         let log = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let mut piece = vec![0; PIECE_BYTES];
-        let length = read_at(&log, &mut piece, offset)?;
-        piece.truncate(length);
+        // A secret may begin in the piece before this one or end in the next.
+        let redactor = self.redactor();
+        let before =
+            usize::try_from(offset).map_or(redactor.reach(), |all| all.min(redactor.reach()));
+        let mut read = vec![0; before + PIECE_BYTES + redactor.reach()];
+        let length = read_at(&log, &mut read, offset - before as u64)?;
+        read.truncate(length);
+        redactor.mask(&mut read);
+        let piece = read.get(before..).unwrap_or_default();
         if piece.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the log has become shorter"));
         }
-        Ok(piece)
+        Ok(piece.iter().copied().take(PIECE_BYTES).collect())
     }
 
     /// Asks the wrapper of a switch to end it; `false` if it is gone.

@@ -27,11 +27,12 @@ use tokio::{
 use trouble::Trouble;
 
 use crate::{
-    dashboard_client::DashboardClient,
+    dashboard_client::{ClientError, DashboardClient},
     decide::{self, State, action::Action, event::Event},
     exit::Exit,
     host_facts::HostFacts,
     journal_desk::{Desk, DeskGone, JournalDesk, JournalWatch},
+    known_tokens::KnownTokens,
     messages,
     running_agent::{self, AgentRecord, NotTheOne, RecordError},
     settings::{Origin, Settings, token_file},
@@ -51,8 +52,8 @@ enum StartError {
     Record(#[from] RecordError),
     #[error("cannot start the thread that keeps the journal")]
     Thread(#[source] io::Error),
-    #[error("cannot set up the HTTP client; check ca_file")]
-    Client(#[source] reqwest::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl StartError {
@@ -69,7 +70,7 @@ impl StartError {
 }
 
 /// Runs the agent until it is asked to end.
-pub(crate) async fn run(settings: Settings, origin: Origin) -> Exit {
+pub(crate) async fn run(settings: Settings, origin: Origin, known_tokens: KnownTokens) -> Exit {
     let mut end = match EndSignals::catch().map_err(StartError::Signals) {
         Ok(end) => end,
         Err(error) => return give_up(&error),
@@ -80,7 +81,7 @@ pub(crate) async fn run(settings: Settings, origin: Origin) -> Exit {
             tracing::info!("ending, as asked");
             Exit::Done
         }
-        exit = live(settings, origin) => exit,
+        exit = live(settings, origin, known_tokens) => exit,
     }
 }
 
@@ -89,8 +90,8 @@ fn give_up(error: &StartError) -> Exit {
     error.exit()
 }
 
-async fn live(settings: Settings, origin: Origin) -> Exit {
-    match Agent::come_up(settings, origin).await {
+async fn live(settings: Settings, origin: Origin, known_tokens: KnownTokens) -> Exit {
+    match Agent::come_up(settings, origin, known_tokens).await {
         Ok(agent) => agent.go_on().await,
         Err(error) => give_up(&error),
     }
@@ -153,7 +154,11 @@ struct Agent {
 
 impl Agent {
     /// Becomes the one agent and says that it is up, before anything that may take time.
-    async fn come_up(settings: Settings, origin: Origin) -> Result<Self, StartError> {
+    async fn come_up(
+        settings: Settings,
+        origin: Origin,
+        known_tokens: KnownTokens,
+    ) -> Result<Self, StartError> {
         let directory = StateDir::prepare(&settings.state_dir)?;
         let lock = running_agent::become_the_one(&directory).await?;
         crash_point::reached(CrashPoint::AgentLocked);
@@ -165,11 +170,10 @@ impl Agent {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, pid, host = %settings.hostname, url = %settings.url, "agent is up");
         let host_token = read_host_token(&directory);
-        let client = DashboardClient::new(&settings, host_token).map_err(StartError::Client)?;
+        let client = DashboardClient::new(&settings, host_token, known_tokens.clone())?;
         let watch = Arc::new(JournalWatch::new([directory.switches(), directory.healings()]));
         let journal = Journal::new(directory.clone());
-        let desk =
-            Desk::new(journal, Arc::clone(&watch), record, &settings, origin, client.tokens());
+        let desk = Desk::new(journal, Arc::clone(&watch), record, &settings, origin, known_tokens);
         let myself = format!("version {version}, pid {pid}");
         let state = State::new(
             settings.interval.duration(),
@@ -217,7 +221,10 @@ impl Agent {
         let wake_at = self.state.wake_at(Instant::now());
         let ended = tokio::select! {
             Some(ended) = self.tasks.join_next() => ended,
-            () = tokio::time::sleep_until(wake_at.into()) => return Ok(Event::TimeCame),
+            () = tokio::time::sleep_until(wake_at.into()) => {
+                let has_slept = self.shared.client.has_slept();
+                return Ok(if has_slept { Event::Woke } else { Event::TimeCame });
+            }
         };
         match ended {
             Ok(Ok(event)) => Ok(event),
@@ -271,7 +278,7 @@ fn read_host_token(directory: &StateDir) -> Option<Token> {
         return None;
     }
     match token_file::read(&path) {
-        Ok(token) => Some(token),
+        Ok((token, _version)) => Some(token),
         Err(error) => {
             let error = messages::with_causes(&error);
             tracing::warn!("the host's own token is not used: {error}");

@@ -13,14 +13,16 @@ use nixfleet_protocol::{
     switch_settings::{Surroundings, SwitchMistake, SwitchSettings},
     wire::fields::{FieldError, HostId, PollInterval, Text, Token},
 };
-use reqwest::{Certificate, Url};
+use reqwest::Url;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tracing::Level;
 
 use super::{
-    Settings, SettingsError,
+    PublicKeyPin, Settings, SettingsError,
     environment::Environment,
     merged::{Merged, Source, Sourced, TokenSetting},
     token_file,
+    token_source::TokenSource,
 };
 
 /// Checks all values; either they are all good, or every mistake is named.
@@ -39,6 +41,7 @@ pub(super) fn check(
     let switch = mistakes.take(absolute("switch", merged.switch.as_ref()));
     let state_dir = mistakes.take(state_dir(merged.state_dir.as_ref()));
     let certificates = mistakes.take(certificates(merged.ca_file.as_ref()));
+    let pinned_public_keys = mistakes.take(pins(merged.pinned_public_key.as_ref(), url.as_ref()));
     let log_level = mistakes.take(log_level(&merged.log_level));
     let location =
         mistakes.take(optional("location", merged.location.as_ref(), |text| Text::new(text)));
@@ -58,6 +61,7 @@ pub(super) fn check(
             switch: switch?,
             state_dir: state_dir?,
             certificates: certificates?,
+            pinned_public_keys: pinned_public_keys?,
             log_level: log_level?,
             location: location?,
             device_type: device_type?,
@@ -207,19 +211,43 @@ fn url(set: Option<&Sourced<String>>, allow_plain: bool) -> Checked<Url> {
     Ok(url)
 }
 
-fn token(set: Option<&Sourced<TokenSetting>>) -> Checked<Token> {
+fn token(set: Option<&Sourced<TokenSetting>>) -> Checked<TokenSource> {
     let set = set.ok_or(SettingsError::Missing {
         key: "token_file",
-        remedy: "name the file that holds the dashboard's token with --token-file, NIXFLEET_TOKEN_FILE or `token_file` in the config file, or put the token into NIXFLEET_TOKEN",
+        remedy: "name the file that holds the dashboard's token with --token-file, NIXFLEET_TOKEN_FILE or `token_file` in the config file, name a command that prints it with NIXFLEET_TOKEN_COMMAND or `token_command`, or put the token into NIXFLEET_TOKEN",
     })?;
     let origin = set.source.clone();
     match &set.value {
-        TokenSetting::Text(text) => {
-            Token::new(text.trim()).map_err(|source| SettingsError::Token { origin, source }.into())
-        }
+        TokenSetting::Text(text) => Token::new(text.trim())
+            .map(TokenSource::Given)
+            .map_err(|source| SettingsError::Token { origin, source }.into()),
         TokenSetting::File(path) => token_file::read(path)
+            .map(|(token, version)| TokenSource::File { path: path.clone(), token, version })
             .map_err(|source| SettingsError::TokenFile { origin, source }.into()),
+        TokenSetting::Command(words) if names_program(words) => {
+            Ok(TokenSource::Command(words.clone()))
+        }
+        TokenSetting::Command(_) => Err(SettingsError::TokenCommand { origin }.into()),
+        TokenSetting::Both => Err(SettingsError::TwoTokens { origin }.into()),
     }
+}
+
+/// Whether the first word is an absolute path, or a name to be found by `PATH`. Anything else depends on where the agent runs.
+fn names_program(words: &[String]) -> bool {
+    words
+        .first()
+        .is_some_and(|word| !word.is_empty() && (word.starts_with('/') || !word.contains('/')))
+}
+
+fn pins(set: Option<&Sourced<String>>, url: Option<&Url>) -> Checked<Vec<PublicKeyPin>> {
+    const EXPECTED: &str = "a public key as curl's --pinnedpubkey takes it, `sha256//` and 44 characters of Base64, or several with `;` between them";
+    const NO_KEY: &str =
+        "of any use: over plain http nobody shows a key; use https:// or remove it";
+    let Some(set) = set else { return Ok(Vec::new()) };
+    if url.is_some_and(|url| url.scheme() == "http") {
+        return wrong("pinned_public_key", set, NO_KEY);
+    }
+    PublicKeyPin::list(&set.value).map_or_else(|| wrong("pinned_public_key", set, EXPECTED), Ok)
 }
 
 fn hostname(set: &Sourced<String>) -> Checked<HostId> {
@@ -302,14 +330,19 @@ fn state_dir(set: Option<&Sourced<PathBuf>>) -> Checked<PathBuf> {
     Ok(absolute("state_dir", set)?.ok_or(missing)?)
 }
 
-fn certificates(set: Option<&Sourced<PathBuf>>) -> Checked<Vec<Certificate>> {
+fn certificates(set: Option<&Sourced<PathBuf>>) -> Checked<Vec<CertificateDer<'static>>> {
     let Some(set) = set else { return Ok(Vec::new()) };
     let failed = |source| {
         let (path, origin) = (set.value.clone(), set.source.clone());
         Box::new(SettingsError::Certificates { path, origin, source })
     };
     let pem = fs::read(&set.value).map_err(|error| failed(error.into()))?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.into()))?;
+    let found = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| failed(error.into()))?;
+    for certificate in &found {
+        webpki::anchor_from_trusted_cert(certificate).map_err(|error| failed(error.into()))?;
+    }
     if found.is_empty() {
         return Err(failed("there is no certificate in it".into()));
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nixfleet_protocol::{
-    config_file::LoadedConfig,
+    config_file::{ConfigFile, LoadedConfig, OneOrMore},
     state_dir::StateDir,
     switch_settings::{MergedSwitch, Origin, Said},
 };
@@ -55,11 +55,14 @@ impl<T: Clone> From<&Said<T>> for Sourced<T> {
     }
 }
 
-/// The token as it is set: a text or a file. The text is never shown.
+/// The token as it is set. The text is never shown.
 #[derive(Clone)]
 pub(crate) enum TokenSetting {
     Text(String),
     File(PathBuf),
+    Command(Vec<String>),
+    /// The config file names a file and a command.
+    Both,
 }
 
 /// All settings with their sources. `None` where nobody said anything and there is no default.
@@ -73,6 +76,7 @@ pub(crate) struct Merged {
     pub(crate) state_dir: Option<Sourced<PathBuf>>,
     pub(crate) allow_insecure_http: Sourced<String>,
     pub(crate) ca_file: Option<Sourced<PathBuf>>,
+    pub(crate) pinned_public_key: Option<Sourced<String>>,
     pub(crate) log_level: Sourced<String>,
     pub(crate) location: Option<Sourced<String>>,
     pub(crate) device_type: Sourced<String>,
@@ -148,7 +152,7 @@ pub(crate) fn merge(
             Some("NIXFLEET_URL"),
             file.url.clone(),
         ),
-        token: token(&sources, flags, file.token_file.as_ref()),
+        token: token(&sources, flags, file),
         hostname: sources
             .text(
                 Some(("--hostname", flags.hostname.as_ref())),
@@ -194,6 +198,14 @@ pub(crate) fn merge(
             "NIXFLEET_CA_FILE",
             file.ca_file.as_ref(),
         ),
+        pinned_public_key: sources.text(
+            Some(("--pinned-public-key", flags.pinned_public_key.as_ref())),
+            Some("NIXFLEET_PINNED_PUBKEY"),
+            file.pinned_public_key.as_ref().map(|set| match set {
+                OneOrMore::One(pin) => pin.clone(),
+                OneOrMore::More(pins) => pins.join(";"),
+            }),
+        ),
         log_level: sources
             .text(
                 Some(("--log-level", flags.log_level.as_ref())),
@@ -215,25 +227,33 @@ fn default_state_dir(environment: &Environment) -> Option<Sourced<PathBuf>> {
     StateDir::default_path(xdg.as_deref(), environment.home()).ok().map(default)
 }
 
-/// The token or its file. Within the environment the token itself is the more direct word.
-fn token(
-    sources: &Sources<'_>,
-    flags: &Flags,
-    in_file: Option<&PathBuf>,
-) -> Option<Sourced<TokenSetting>> {
-    let as_file = |found: Sourced<PathBuf>| Sourced {
-        value: TokenSetting::File(found.value),
-        source: found.source,
-    };
+/// The token, its file or its command. Within the environment the token itself is the most direct word.
+fn token(sources: &Sources<'_>, flags: &Flags, file: &ConfigFile) -> Option<Sourced<TokenSetting>> {
     if let Some(path) = &flags.token_file {
         let source = Source::Flag("--token-file");
         return Some(Sourced { value: TokenSetting::File(path.clone()), source });
     }
-    if let Some(text) = sources.environment.text("NIXFLEET_TOKEN") {
-        let source = Source::Environment("NIXFLEET_TOKEN");
-        return Some(Sourced { value: TokenSetting::Text(text), source });
+    let environment = sources.environment;
+    let text = environment.text("NIXFLEET_TOKEN").map(TokenSetting::Text);
+    let path = environment.path("NIXFLEET_TOKEN_FILE").map(TokenSetting::File);
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
+    let command = environment.text("NIXFLEET_TOKEN_COMMAND").map(words).map(TokenSetting::Command);
+    let by_variable = [
+        ("NIXFLEET_TOKEN", text),
+        ("NIXFLEET_TOKEN_FILE", path),
+        ("NIXFLEET_TOKEN_COMMAND", command),
+    ];
+    let said = by_variable.into_iter().find_map(|(variable, value)| Some((variable, value?)));
+    if let Some((variable, value)) = said {
+        return Some(Sourced { value, source: Source::Environment(variable) });
     }
-    sources.path(("--token-file", None), "NIXFLEET_TOKEN_FILE", in_file).map(as_file)
+    let value = match (&file.token_file, &file.token_command) {
+        (Some(_), Some(_)) => TokenSetting::Both,
+        (Some(path), None) => TokenSetting::File(path.clone()),
+        (None, Some(words)) => TokenSetting::Command(words.clone()),
+        (None, None) => return None,
+    };
+    Some(sources.in_file(value))
 }
 
 #[cfg(test)]
@@ -276,19 +296,46 @@ mod tests {
         let by_flag = Flags { token_file: Some("/flag".into()), ..Flags::default() };
         let both =
             Environment::of(&[("NIXFLEET_TOKEN", "t"), ("NIXFLEET_TOKEN_FILE", "/environment")]);
-        let only_file = Environment::of(&[("NIXFLEET_TOKEN_FILE", "/environment")]);
-        for (flags, environment, expected) in [
-            (&by_flag, &both, "file /flag"),
-            (&Flags::default(), &both, "text"),
-            (&Flags::default(), &only_file, "file /environment"),
-            (&Flags::default(), &Environment::default(), "file /file"),
+        let only_file = Environment::of(&[
+            ("NIXFLEET_TOKEN_FILE", "/environment"),
+            ("NIXFLEET_TOKEN_COMMAND", "show it"),
+        ]);
+        let only_command = Environment::of(&[("NIXFLEET_TOKEN_COMMAND", "show  it")]);
+        let command = ConfigFile {
+            token_command: Some(vec!["/bin/show".to_owned(), "my token".to_owned()]),
+            ..ConfigFile::default()
+        };
+        let twice = ConfigFile { token_file: Some("/file".into()), ..command.clone() };
+        let (none, nowhere) = (Flags::default(), Environment::default());
+        for (flags, environment, file, expected) in [
+            (&by_flag, &both, &in_file, "file /flag"),
+            (&none, &both, &in_file, "text"),
+            (&none, &only_file, &in_file, "file /environment"),
+            (&none, &only_command, &in_file, "command show|it"),
+            (&none, &nowhere, &in_file, "file /file"),
+            (&none, &nowhere, &command, "command /bin/show|my token"),
+            (&none, &nowhere, &twice, "both"),
+            (&by_flag, &nowhere, &twice, "file /flag"),
         ] {
-            let merged = merge(flags, environment, &loaded(in_file.clone()), "host");
+            let merged = merge(flags, environment, &loaded(file.clone()), "host");
             let found = match merged.token.unwrap().value {
                 TokenSetting::Text(_) => "text".to_owned(),
                 TokenSetting::File(path) => format!("file {}", path.display()),
+                TokenSetting::Command(words) => format!("command {}", words.join("|")),
+                TokenSetting::Both => "both".to_owned(),
             };
             assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn pinned_keys_are_one_text_wherever_they_stand() {
+        let one = OneOrMore::One("a;b".to_owned());
+        let more = OneOrMore::More(vec!["a".to_owned(), "b".to_owned()]);
+        for pins in [one, more] {
+            let file = ConfigFile { pinned_public_key: Some(pins), ..ConfigFile::default() };
+            let merged = merge(&Flags::default(), &Environment::default(), &loaded(file), "host");
+            assert_eq!(merged.pinned_public_key.unwrap().value, "a;b");
         }
     }
 }

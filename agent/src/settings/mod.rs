@@ -6,35 +6,38 @@
 mod check;
 mod environment;
 mod merged;
+mod public_key_pin;
 mod show;
 pub(crate) mod token_file;
+pub(crate) mod token_source;
 
 use std::{path::PathBuf, time::Duration};
 
 use nixfleet_protocol::{
     config_file::{self, ConfigFileError, LoadedConfig},
     switch_settings::{SwitchMistake, SwitchSettings},
-    wire::fields::{
-        Criticality, DeviceType, FieldError, HostId, PollInterval, Text, ThemeColor, Token,
-    },
+    wire::fields::{Criticality, DeviceType, FieldError, HostId, PollInterval, Text, ThemeColor},
 };
-use reqwest::{Certificate, Url};
+use reqwest::Url;
+use rustls::pki_types::CertificateDer;
 use tracing::Level;
 
 pub(crate) use environment::Environment;
+pub(crate) use public_key_pin::PublicKeyPin;
 pub(crate) use show::{print, print_errors};
 
 use crate::{command_line::Flags, messages};
 use merged::{Merged, Source};
 use token_file::TokenFileError;
+use token_source::TokenSource;
 
 /// The settings, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The dashboard; the path ends with `/`.
     pub(crate) url: Url,
-    /// The token that the host was given by its operator.
-    pub(crate) token: Token,
+    /// Where the token is from that the host was given by its operator.
+    pub(crate) token: TokenSource,
     /// The host's name at the dashboard.
     pub(crate) hostname: HostId,
     /// Time between two heartbeats.
@@ -47,8 +50,10 @@ pub(crate) struct Settings {
     pub(crate) switch: Option<PathBuf>,
     /// Where the journal is.
     pub(crate) state_dir: PathBuf,
-    /// Certificates to trust beside the bundled ones.
-    pub(crate) certificates: Vec<Certificate>,
+    /// Certificates of authorities to trust beside the bundled ones.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// The dashboard's public key is one of these, if there are any.
+    pub(crate) pinned_public_keys: Vec<PublicKeyPin>,
     /// How much to log.
     pub(crate) log_level: Level,
     /// What the dashboard shows of the host.
@@ -121,6 +126,14 @@ pub(crate) enum SettingsError {
         #[source]
         source: TokenFileError,
     },
+    /// A file and a command for the same.
+    #[error("token_file and token_command ({origin}) are both set; keep one of them")]
+    TwoTokens { origin: Source },
+    /// The command for the token is none.
+    #[error(
+        "token_command ({origin}) does not name a program; give a list of words, the first one an absolute path or a name that PATH finds"
+    )]
+    TokenCommand { origin: Source },
     /// The file with certificates.
     #[error("ca_file = {path:?} ({origin}) does not hold certificates in PEM form")]
     Certificates {

@@ -55,6 +55,11 @@ fn lines(merged: &Merged) -> Vec<Line> {
         value: match &set.value {
             TokenSetting::Text(_) => "(set, not shown)".to_owned(),
             TokenSetting::File(path) => format!("(in {}, not shown)", path.display()),
+            // Arguments may say where a secret is, and somebody's may be one.
+            TokenSetting::Command(words) => {
+                format!("(by {}, not shown)", words.first().map_or("", String::as_str))
+            }
+            TokenSetting::Both => "(named twice, not shown)".to_owned(),
         },
         source: set.source.clone(),
     });
@@ -72,6 +77,7 @@ fn lines(merged: &Merged) -> Vec<Line> {
         optional("state_dir", merged.state_dir.as_ref().map(path).as_ref()),
         text("allow_insecure_http", &merged.allow_insecure_http),
         optional("ca_file", merged.ca_file.as_ref().map(path).as_ref()),
+        optional("pinned_public_key", merged.pinned_public_key.as_ref()),
         text("log_level", &merged.log_level),
         optional("location", merged.location.as_ref()),
         text("device_type", &merged.device_type),

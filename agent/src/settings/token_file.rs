@@ -1,7 +1,7 @@
 //! Reading a token from its file: ours, regular, and closed to others.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -44,26 +44,56 @@ pub(crate) enum TokenFileError {
     },
 }
 
+/// Which file it was, and in which state: as long as this is the same, so is what it holds. The time of the last change of
+/// its mode is in it too, for that may be what kept it from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    /// The version of what is at this path now; `None` where there is nothing to be seen.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        path.metadata().ok().as_ref().map(Self::of)
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
 /// Reads a token from its file.
-pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
+pub(crate) fn read(path: &Path) -> Result<(Token, FileVersion), TokenFileError> {
     let failed = |source| TokenFileError::Read { path: path.to_owned(), source };
     // Not blocking: a FIFO in its place must not hang us.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    check(path, &file)?;
+    let version = check(path, &file)?;
     let mut text = String::new();
     file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
-    parse(&text).map_err(|source| TokenFileError::Content { path: path.to_owned(), source })
+    let token =
+        parse(&text).map_err(|source| TokenFileError::Content { path: path.to_owned(), source })?;
+    Ok((token, version))
 }
 
 /// A token as it stands in a file: white space around it and the variable's name before it do not count.
-fn parse(text: &str) -> Result<Token, FieldError> {
+pub(crate) fn parse(text: &str) -> Result<Token, FieldError> {
     let text = text.trim();
     Token::new(text.strip_prefix(VARIABLE_PREFIX).unwrap_or(text))
 }
 
 /// Looks at the opened file, not at its name: nobody can swap it in between.
-fn check(path: &Path, file: &File) -> Result<(), TokenFileError> {
+fn check(path: &Path, file: &File) -> Result<FileVersion, TokenFileError> {
     let path = path.to_owned();
     let metadata = match file.metadata() {
         Ok(metadata) => metadata,
@@ -78,7 +108,7 @@ fn check(path: &Path, file: &File) -> Result<(), TokenFileError> {
     } else if mode & 0o077 != 0 {
         Err(TokenFileError::Open { path, mode })
     } else {
-        Ok(())
+        Ok(FileVersion::of(&metadata))
     }
 }
 
@@ -114,7 +144,29 @@ mod tests {
         let refusal = read(&path).unwrap_err().to_string();
         assert!(refusal.contains("0640") && refusal.contains("`chmod 600 '/"), "{refusal}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        assert_eq!(read(&path).unwrap().reveal(), "abc");
+        let (token, version) = read(&path).unwrap();
+        assert_eq!(token.reveal(), "abc");
+        assert_eq!(FileVersion::at(&path), Some(version));
         assert!(matches!(read(directory.path()), Err(TokenFileError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn a_change_of_content_mode_or_file_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let mut seen = vec![FileVersion::at(&path)];
+        fs::write(&path, "abc\n").unwrap();
+        seen.push(FileVersion::at(&path));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        seen.push(FileVersion::at(&path));
+        fs::write(&path, "abcd\n").unwrap();
+        seen.push(FileVersion::at(&path));
+        fs::write(directory.path().join("new"), "efgh\n").unwrap();
+        fs::rename(directory.path().join("new"), &path).unwrap();
+        seen.push(FileVersion::at(&path));
+        for (index, version) in seen.iter().enumerate() {
+            assert!(!seen[..index].contains(version), "{index}: {seen:?}");
+        }
+        assert_eq!(FileVersion::at(&path), seen.pop().unwrap());
     }
 }

@@ -29,6 +29,7 @@ fn the_config_file_has_what_is_set_and_the_agent_takes_it() {
         "device_type": "laptop", "log_level": "debug", "hostname": "imac0", "theme_color": "#f7768e",
         "repo_url": "git@github.com:me/nixcfg.git", "branch": "live", "ssh_key_file": "/Users/me/.ssh/key",
         "flake_attribute": "imac0", "switch_timeout": "90min", "switch_arguments": ["-b", "backup"],
+        "pinned_public_key": ["sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],
         "criticality": "high", "environment": {"NIX_CONFIG": "max-jobs = 2"},
     });
     // Where the token is comes from `settings` here: the options of `GOOD` name another file, and `settings` wins.
@@ -100,6 +101,24 @@ fn where_a_switch_goes_is_as_it_was() {
     }
 }
 
+#[test]
+fn token_and_trust_are_said_by_options() {
+    if !has_nix() {
+        return;
+    }
+    let definitions = "tokenFile = null; tokenCommand = [ \"/bin/show\" \"it\" ]; caFile = \"/ca.pem\"; \
+        pinnedPublicKey = [ \"sha256//a\" \"sha256//b\" ];";
+    let mut host = Host::new("aarch64-darwin", "");
+    host.definitions = host.definitions.replace("tokenFile = \"/run/token\";", definitions);
+    let evaluated = host.evaluate().unwrap();
+    assert_eq!(evaluated.failed, [""; 0]);
+    let config = evaluated.config.unwrap();
+    assert!(!config.contains_key("token_file"));
+    assert_eq!(config["token_command"], json!(["/bin/show", "it"]));
+    assert_eq!(config["ca_file"], json!("/ca.pem"));
+    assert_eq!(config["pinned_public_key"], json!(["sha256//a", "sha256//b"]));
+}
+
 /// A key that the module takes and the agent does not would keep the agent from starting.
 #[test]
 fn module_and_agent_know_the_same_keys() {
@@ -142,6 +161,8 @@ fn what_is_wrong_is_said_with_what_to_do() {
             "switch.flake = \"/x\"; switch.arguments = [ \"--flake\" \"/y\" ];",
             "Take it out of switch.arguments",
         ),
+        ("tokenCommand = [ \"show\" ];", "Remove the other"),
+        ("settings.pinned_public_key = 5;", "pinned_public_key is not of type"),
         ("settings.intervall = 5;", "no agent knows: intervall"),
         ("settings.interval = \"5\";", "interval is not of type `integer"),
         ("settings.environment.A = 1;", "environment is not of type"),
