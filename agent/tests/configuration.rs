@@ -47,6 +47,7 @@ fn a_mistake_is_named_with_key_value_and_source() {
         ("NIXFLEET_SWITCH", "bin/x", &["switch", "\"bin/x\"", "begins with `/`"]),
         ("NIXFLEET_CA_FILE", "/nonexistent.pem", &["ca_file", "/nonexistent.pem", "No such file"]),
         ("NIXFLEET_CA_FILE", "/dev/null", &["ca_file", "/dev/null", "PEM"]),
+        ("NIXFLEET_PINNED_PUBKEY", "sha256//abc", &["pinned_public_key", "sha256//abc", "curl"]),
         (
             "NIXFLEET_TOKEN_FILE",
             "/nonexistent",
@@ -85,6 +86,36 @@ fn a_mistake_in_the_file_is_named_with_its_line() {
         let path = home.write_private("config.toml", text);
         check(&home.with("NIXFLEET_CONFIG", path.to_str().unwrap()).run(&["run"]), 78, parts);
     }
+}
+
+#[test]
+fn the_token_comes_from_one_place() {
+    let home = home().without("NIXFLEET_TOKEN_FILE");
+    let path = home.folder.path().join("config.toml");
+    let home = home.with("NIXFLEET_CONFIG", path.to_str().unwrap());
+    let pin = "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    for (text, code, parts) in [
+        ("token_file = \"/x\"\ntoken_command = [\"show\"]\n", 78, &["both set", "keep one"][..]),
+        ("token_command = []\n", 78, &["token_command", "absolute path"]),
+        ("token_command = [\"bin/show\"]\n", 78, &["token_command", "absolute path"]),
+        ("token_command = \"show it\"\n", 78, &["token_command", "sequence"]),
+        (
+            "token_command = [\"/nonexistent/show\", \"s3cret\"]\n",
+            0,
+            &["token = \"(by /nonexistent/show, not shown)\"", "config.toml"],
+        ),
+        (
+            &format!("token_command = [\"show\"]\npinned_public_key = [\"{pin}\", \"{pin}\"]\n"),
+            0,
+            &[&format!("pinned_public_key = \"{pin};{pin}\"  (config file")],
+        ),
+    ] {
+        home.write_private("config.toml", text);
+        check(&home.run(&["check-config"]), code, parts);
+    }
+    let plain = home.with("NIXFLEET_URL", "http://127.0.0.1:1");
+    plain.write_private("config.toml", &format!("pinned_public_key = \"{pin}\"\n"));
+    check(&plain.run(&["check-config"]), 78, &["pinned_public_key", "plain http"]);
 }
 
 #[test]

@@ -73,6 +73,7 @@ pub(crate) struct DashboardClient {
     connections: Connections,
     sleep: Mutex<SleepWatch>,
     host: Url,
+    proxy_variable: Option<&'static str>,
     operator: OperatorToken,
     credentials: Mutex<Credentials>,
     known_tokens: KnownTokens,
@@ -112,6 +113,7 @@ impl DashboardClient {
             connections: Connections::new(tls)?,
             sleep: Mutex::new(SleepWatch::new(Timestamp::now(), Instant::now())),
             host: host_url(&settings.url, settings.hostname.as_str()),
+            proxy_variable: settings.proxy_variable,
             credentials: Mutex::new(Credentials::new(operator.at_start(), host_token)),
             operator,
             known_tokens,
@@ -247,7 +249,7 @@ impl DashboardClient {
         if let Some((kind, body)) = call.body {
             request = request.header(CONTENT_TYPE, kind).body(body);
         }
-        let response = request.send().await.map_err(|error| network(&error))?;
+        let response = request.send().await.map_err(|error| self.no_connection(&error))?;
         self.clock.read(response.headers());
         let status = response.status();
         if status.is_success() || Some(status) == call.also_answers {
@@ -263,6 +265,15 @@ impl DashboardClient {
             *has_other = self.refused(token).await;
         }
         Err(failure)
+    }
+
+    /// Why there was no answer at all. Where a proxy is in the way, it may be the one that is not there.
+    fn no_connection(&self, error: &reqwest::Error) -> Failure {
+        let proxy = self.proxy_variable.filter(|_| error.is_connect());
+        network(error).map_words(|why| match proxy {
+            Some(variable) => format!("{why}; mind that {variable} names a proxy"),
+            None => why,
+        })
     }
 
     /// The token for a call. A file that has changed is read before.

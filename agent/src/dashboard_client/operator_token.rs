@@ -136,9 +136,9 @@ impl Seen {
 
     fn fails(&mut self, error: &dyn std::error::Error) {
         let trouble = messages::with_causes(error);
-        if self.trouble.as_ref() != Some(&trouble) {
-            let has_token = self.token.is_some();
-            tracing::warn!(has_token, "{trouble}");
+        // Where there is none at all, the call that fails for it says so.
+        if self.token.is_some() && self.trouble.as_ref() != Some(&trouble) {
+            tracing::warn!("going on with the token as it was: {trouble}");
         }
         self.trouble = Some(trouble);
     }

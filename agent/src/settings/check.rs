@@ -52,6 +52,7 @@ pub(super) fn check(
 
     let settings = (|| {
         Some(Settings {
+            proxy_variable: proxy_variable(environment, url.as_ref()?),
             url: url?,
             token: token?,
             hostname: hostname?,
@@ -139,6 +140,16 @@ fn watchdog_period(environment: &Environment, own_pid: u32) -> Option<Duration> 
     let is_for_us = environment.text("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(own_pid));
     let period = environment.text("WATCHDOG_USEC").filter(|_| is_for_us)?.parse().ok()?;
     Some(Duration::from_micros(period)).filter(|period| !period.is_zero())
+}
+
+/// In the order in which they count.
+fn proxy_variable(environment: &Environment, url: &Url) -> Option<&'static str> {
+    let own = match url.scheme() {
+        "https" => ["HTTPS_PROXY", "https_proxy"],
+        _ => ["HTTP_PROXY", "http_proxy"],
+    };
+    let variables = own.into_iter().chain(["ALL_PROXY", "all_proxy"]);
+    variables.into_iter().find(|variable| environment.text(variable).is_some())
 }
 
 fn names_repo(merged: &Merged) -> bool {

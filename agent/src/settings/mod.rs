@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) definition: Option<PathBuf>,
     /// The home directory, where there is one.
     pub(crate) home: Option<PathBuf>,
+    /// The variable that names a proxy to the dashboard, if one does. What it says is the HTTP library's to read.
+    pub(crate) proxy_variable: Option<&'static str>,
     /// `PATH`, for finding `nixfleet-switch`.
     pub(crate) search_path: Option<String>,
     /// systemd's socket for `READY=1`.

@@ -6,7 +6,9 @@
 pub(crate) mod agent;
 pub(crate) mod dashboard;
 pub(crate) mod journal;
+pub(crate) mod proxy;
 pub(crate) mod sleeper;
+pub(crate) mod tls;
 pub(crate) mod wrapper;
 
 use std::{
