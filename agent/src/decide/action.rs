@@ -94,6 +94,8 @@ pub(crate) enum Note {
     Speaks(Protocol),
     /// A command has come.
     Received { verb: String },
+    /// So many commands have come that the next ones are let in slowly.
+    CommandsSlowed,
     /// A command is given up because it cannot be put on disk.
     CommandLost { verb: String },
     /// A report was refused for good.

@@ -10,6 +10,7 @@
 //! - [`reports`], [`output`]: what the dashboard is told about switches; [`reception`]: how it takes it.
 //! - [`tests_told`]: how a v1 dashboard hears of the host's tests.
 //! - [`commands`], [`stop`]: everything else that it may ask for.
+//! - [`flood`]: how many commands are let in.
 //! - [`looking`]: when the journal is looked at and pruned.
 //! - [`healings`]: what was put right without a switch, and the dashboard's word on it.
 //! - [`care`]: an agent that is no longer what is installed, and a watchdog that is gone or stuck.
@@ -21,6 +22,7 @@ mod commands;
 pub(crate) mod contact;
 pub(crate) mod event;
 pub(crate) mod facts;
+mod flood;
 mod healings;
 mod lane;
 mod life;
@@ -50,6 +52,7 @@ use commands::{Arriving, Restarting, TrackedCommand};
 use contact::Contact;
 use event::{Event, Welcome};
 use facts::{Arrival, Delivery, Protocol, Serial};
+use flood::Allowance;
 use healings::TrackedHealing;
 use lane::{Lane, LaneName};
 use life::SignOfLife;
@@ -101,6 +104,7 @@ pub(crate) struct State {
     commands: BTreeMap<CommandId, TrackedCommand>,
     stops: BTreeMap<CommandId, Stop>,
     arriving: VecDeque<Arriving>,
+    allowance: Allowance,
     is_taking: bool,
     /// Acknowledgements to be sent, and how often the dashboard did not know what was acknowledged.
     acknowledgements: BTreeMap<CommandId, u8>,
@@ -142,6 +146,7 @@ impl State {
             commands: BTreeMap::new(),
             stops: BTreeMap::new(),
             arriving: VecDeque::new(),
+            allowance: Allowance::new(now),
             is_taking: false,
             acknowledgements: BTreeMap::new(),
             restarting: None,
@@ -374,6 +379,9 @@ impl State {
                 let pause = if arrival.is_some() { POLL_AGAIN } else { POLL_SLOWLY };
                 self.poll.rest_until(self.poll_began + pause);
                 if let Some(arrival) = arrival {
+                    let (next, is_news) = self.allowance.spend(now);
+                    self.poll.rest_until(next);
+                    actions.extend(is_news.then_some(Action::Note(Note::CommandsSlowed)));
                     self.arrived(arrival, now, actions);
                 }
             }

@@ -18,6 +18,10 @@ pub(super) fn log(note: &Note, settings: &Settings) {
         Note::Speaks(Protocol::V1) => tracing::info!(dashboard, "the dashboard speaks protocol 1"),
         Note::Speaks(Protocol::V2) => tracing::info!(dashboard, "the dashboard speaks protocol 2"),
         Note::Received { verb } => tracing::info!(verb, "the dashboard sent a command"),
+        Note::CommandsSlowed => tracing::warn!(
+            dashboard,
+            "the dashboard sends commands without end; from now on they are taken slowly"
+        ),
         Note::CommandLost { verb } => {
             tracing::error!(verb, "a command was not taken: it cannot be written down");
         }

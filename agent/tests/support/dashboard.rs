@@ -39,6 +39,10 @@ pub(crate) enum Answer {
     Text(u16, &'static str, String),
     /// Headers, and then this many bytes.
     Flood(usize),
+    /// These bytes, and then the end of the connection.
+    Raw(Vec<u8>),
+    /// These bytes, and then one a second without end.
+    Drip(&'static str),
     /// Nothing, for as long as the dashboard is there.
     Silence,
 }
@@ -296,6 +300,18 @@ impl Shared {
                 let piece = vec![b' '; 65536];
                 for _ in 0..bytes / piece.len() {
                     stream.write_all(&piece).ok()?;
+                }
+                None
+            }
+            Answer::Raw(bytes) => {
+                stream.write_all(&bytes).ok()?;
+                None
+            }
+            Answer::Drip(head) => {
+                stream.write_all(head.as_bytes()).ok()?;
+                while !self.world.lock().unwrap().is_over {
+                    stream.write_all(b" ").ok()?;
+                    thread::sleep(Duration::from_secs(1));
                 }
                 None
             }
