@@ -50,12 +50,18 @@ impl Connections {
 
     /// Drops all connections. Calls that are under way are given up.
     pub(super) fn renew(&self) {
+        self.forget_idle();
+        self.renewals.send_modify(|number| *number += 1);
+    }
+
+    /// Drops the connections that nobody uses at the moment: where one is dead, so are the others, and each would cost a call
+    /// its whole time.
+    pub(super) fn forget_idle(&self) {
         match client(&self.tls) {
             Ok(client) => *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client,
             // The same has worked before. The old connections end by their time limits.
             Err(error) => tracing::warn!(%error, "cannot set up the HTTP client anew"),
         }
-        self.renewals.send_modify(|number| *number += 1);
     }
 
     /// Waits until they are made anew after now.

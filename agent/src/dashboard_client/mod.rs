@@ -249,7 +249,7 @@ impl DashboardClient {
         if let Some((kind, body)) = call.body {
             request = request.header(CONTENT_TYPE, kind).body(body);
         }
-        let response = request.send().await.map_err(|error| self.no_connection(&error))?;
+        let response = request.send().await.map_err(|error| self.unanswered(&error))?;
         self.clock.read(response.headers());
         let status = response.status();
         if status.is_success() || Some(status) == call.also_answers {
@@ -268,7 +268,10 @@ impl DashboardClient {
     }
 
     /// Why there was no answer at all. Where a proxy is in the way, it may be the one that is not there.
-    fn no_connection(&self, error: &reqwest::Error) -> Failure {
+    fn unanswered(&self, error: &reqwest::Error) -> Failure {
+        if error.is_timeout() {
+            self.connections.forget_idle();
+        }
         let proxy = self.proxy_variable.filter(|_| error.is_connect());
         network(error).map_words(|why| match proxy {
             Some(variable) => format!("{why}; mind that {variable} names a proxy"),

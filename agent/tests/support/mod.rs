@@ -7,6 +7,7 @@ pub(crate) mod agent;
 pub(crate) mod dashboard;
 pub(crate) mod journal;
 pub(crate) mod proxy;
+pub(crate) mod relay;
 pub(crate) mod sleeper;
 pub(crate) mod tls;
 pub(crate) mod wrapper;

@@ -82,3 +82,24 @@ fn a_token_for_which_there_is_another_is_no_trouble_yet() {
     let failure = Failure::Unauthorized { status: 401, has_other: true };
     assert_eq!(contacts(&core.event(Event::Registered(Err(failure)))), []);
 }
+
+#[test]
+fn after_a_sleep_what_was_out_of_reach_is_tried_at_once() {
+    let mut core = Core::new();
+    core.event(Event::TimeCame);
+    let failed = |core: &mut Core| {
+        let failure = Failure::unreachable("no route to host".to_owned());
+        core.event(Event::Registered(Err(failure)))
+    };
+    for _ in 0..10 {
+        failed(&mut core);
+        core.now += Duration::from_mins(6);
+        core.event(Event::TimeCame);
+    }
+    assert!(!failed(&mut core).contains(&Action::Register));
+    assert!(!core.event(Event::TimeCame).contains(&Action::Register));
+    assert!(core.event(Event::Woke).contains(&Action::Register));
+    failed(&mut core);
+    // The network may take a moment.
+    assert!(core.passes(Duration::from_secs(2)).contains(&Action::Register));
+}
