@@ -1,10 +1,12 @@
 //! The end of an output, made fit for a result: no control characters, no secrets, bounded.
 //!
-//! The log keeps everything as it came; the tail travels to the dashboard and is read by people.
+//! The log keeps everything as it came, while it is written; the tail travels to the dashboard and is read by people. When
+//! the switch is over, secrets in the log are masked as well: people show it to others.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -15,6 +17,9 @@ pub const MAX_TAIL_BYTES: usize = 8 * 1024;
 
 /// What is read of the log's end: control sequences take room that the tail does not need.
 const READ_BYTES: u64 = 64 * 1024;
+
+/// How much of a log is masked at once, in bytes.
+const MASKED_AT_ONCE: usize = 1024 * 1024;
 
 /// The end of a log and its size in bytes; empty if there is no log.
 pub fn of_file(path: &Path, redactor: &Redactor) -> io::Result<(String, u64)> {
@@ -28,6 +33,42 @@ pub fn of_file(path: &Path, redactor: &Redactor) -> io::Result<(String, u64)> {
     let mut end = Vec::new();
     file.take(READ_BYTES).read_to_end(&mut end)?;
     Ok((of_bytes(&end, redactor), size))
+}
+
+/// Masks the secrets in a log, in place: every byte stays at its offset, for whoever is still reading it.
+pub fn mask_secrets(path: &Path, redactor: &Redactor) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let reach = redactor.reach();
+    let mut piece = vec![0; MASKED_AT_ONCE + reach];
+    let mut offset = 0;
+    loop {
+        let length = read_at(&file, &mut piece, offset)?;
+        let read = piece.get(..length).unwrap_or_default();
+        let mut masked = read.to_vec();
+        redactor.mask(&mut masked);
+        if masked != read {
+            file.write_all_at(&masked, offset)?;
+        }
+        if length < piece.len() {
+            return Ok(());
+        }
+        // What may have begun at the end of this piece is looked at again, as a whole.
+        offset += MASKED_AT_ONCE as u64;
+    }
+}
+
+/// Reads until the piece is full or the file at its end.
+fn read_at(file: &File, piece: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = piece.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
 }
 
 /// The tail of some output.
@@ -59,6 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::fields::Token;
 
     fn check(output: &[u8], expected: &str) {
         assert_eq!(of_bytes(output, &Redactor::default()), expected);
@@ -93,6 +135,23 @@ mod tests {
         let (tail, size) = of_file(&path, &Redactor::default()).unwrap();
         assert!(tail.ends_with("\nend"));
         assert_eq!(size, 200_005);
+    }
+
+    #[test]
+    fn secrets_in_a_log_are_masked_wherever_they_stand() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("output.log");
+        let secret = "per-host-token-1";
+        let redactor = Redactor::new([Token::new(secret).unwrap()]);
+        for at in [0, 100, MASKED_AT_ONCE - 5, MASKED_AT_ONCE + redactor.reach() - 5, 3_000_000] {
+            let mut log = vec![b'y'; 3_000_000 + secret.len()];
+            log[at..at + secret.len()].copy_from_slice(secret.as_bytes());
+            std::fs::write(&path, &log).unwrap();
+            mask_secrets(&path, &redactor).unwrap();
+            log[at..at + secret.len()].fill(b'*');
+            assert!(std::fs::read(&path).unwrap() == log, "{at}");
+        }
+        assert!(mask_secrets(&directory.path().join("none"), &redactor).is_err());
     }
 
     proptest! {

@@ -88,15 +88,21 @@ impl Redactor {
         kept
     }
 
-    /// Makes secrets unreadable in place, so that everything stays at its offset. Also what may be the beginning of a
-    /// known token at the very end: the rest of it may not be written yet.
+    /// Makes secrets unreadable in place, so that everything stays at its offset.
     pub fn mask(&self, output: &mut [u8]) {
-        let mut secrets = self.secrets_in(output);
-        secrets.push(output.len() - self.beginning_at_end(output)..output.len());
-        for secret in secrets {
+        for secret in self.secrets_in(output) {
             if let Some(secret) = output.get_mut(secret) {
                 secret.fill(MASK);
             }
+        }
+    }
+
+    /// The same with output that may go on: also what may be the beginning of a known token at the very end.
+    pub fn mask_growing(&self, output: &mut [u8]) {
+        let begins_at = output.len() - self.beginning_at_end(output);
+        self.mask(output);
+        if let Some(beginning) = output.get_mut(begins_at..) {
+            beginning.fill(MASK);
         }
     }
 
@@ -258,13 +264,22 @@ mod tests {
             ("a per-host/token+1 b", "a **************** b"),
             ("https://me:pw@git/x", "https://*****@git/x"),
             ("nothing per se", "nothing per se"),
+            ("nothing per-host/to", "nothing per-host/to"),
+            ("", ""),
+        ] {
+            let mut masked = text.as_bytes().to_vec();
+            redactor().mask(&mut masked);
+            assert_eq!(String::from_utf8(masked).unwrap(), expected);
+        }
+        for (text, expected) in [
+            ("a per-host/token+1 b", "a **************** b"),
             // The rest may not be written yet.
             ("nothing per-host/to", "nothing ***********"),
             ("per", "per"),
             ("", ""),
         ] {
             let mut masked = text.as_bytes().to_vec();
-            redactor().mask(&mut masked);
+            redactor().mask_growing(&mut masked);
             assert_eq!(String::from_utf8(masked).unwrap(), expected);
         }
         let long = Token::new(&"x".repeat(4096)).unwrap();
@@ -296,7 +311,7 @@ mod tests {
             prop_assert!(redacted.contains(REDACTED));
             let mut masked = format!("{before}{after}").into_bytes();
             let length = masked.len();
-            redactor().mask(&mut masked);
+            redactor().mask_growing(&mut masked);
             prop_assert_eq!(masked.len(), length);
         }
     }

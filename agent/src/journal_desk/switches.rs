@@ -172,7 +172,7 @@ impl Desk {
         let mut read = vec![0; before + PIECE_BYTES + redactor.reach()];
         let length = read_at(&log, &mut read, offset - before as u64)?;
         read.truncate(length);
-        redactor.mask(&mut read);
+        redactor.mask_growing(&mut read);
         let piece = read.get(before..).unwrap_or_default();
         if piece.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the log has become shorter"));

@@ -53,6 +53,7 @@ use nixfleet_protocol::{
     },
     lifecycle::{FRESH_FOR, Phase},
     operation::Operation,
+    output_tail,
     process::{self, ProcessIdentity},
     state_dir::{StateDir, SwitchDir},
 };
@@ -233,6 +234,8 @@ impl Switch<'_> {
         }
         let result = outcome?;
         announce(&result);
+        // Where it cannot be masked it is as it was, and closed to others; a switch that never ran has no log.
+        let _ = output_tail::mask_secrets(&self.directory.output_log(), &self.closer.redactor);
         // Too much in the journal harms nothing today; the next switch tries again.
         let _ = self.journal.prune();
         Ok(exit::of_switch(&result, reload.verdict.is_fine()))
