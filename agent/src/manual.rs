@@ -40,7 +40,11 @@ const ENVIRONMENT: Table = &[
     ),
     ("NIXFLEET_URL", "The dashboard."),
     ("NIXFLEET_TOKEN", "The dashboard's token. A file that others cannot read is better."),
-    ("NIXFLEET_TOKEN_FILE", "The file with that token."),
+    ("NIXFLEET_TOKEN_FILE", "The file with that token. It is read again when it changes."),
+    (
+        "NIXFLEET_TOKEN_COMMAND",
+        "In the place of a file, a command that prints the token, its words parted by spaces.",
+    ),
     ("NIXFLEET_HOSTNAME", "The host's name at the dashboard."),
     ("NIXFLEET_INTERVAL", "Seconds between two heartbeats."),
     ("NIXFLEET_REPO_DIR", "Where a switch runs that the dashboard asks for."),
@@ -51,6 +55,14 @@ const ENVIRONMENT: Table = &[
         "Whether the token is sent over plain http too: `true` or `false`.",
     ),
     ("NIXFLEET_CA_FILE", "Certificates to trust beside the bundled ones."),
+    (
+        "NIXFLEET_PINNED_PUBKEY",
+        "The dashboard's public key, `sha256//` and its digest in Base64; several parted by `;`.",
+    ),
+    (
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY",
+        "The proxy to the dashboard, and what is reached without one. Names in lower case will do.",
+    ),
     ("NIXFLEET_LOG_LEVEL", "`error`, `warn`, `info`, `debug` or `trace`."),
     (
         "NIXFLEET_AGENT_LABEL, NIXFLEET_AGENT_PLIST",

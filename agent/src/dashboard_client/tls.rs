@@ -33,7 +33,7 @@ pub(crate) enum TlsError {
 /// The public key is not one of those that are pinned.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the public key of {server} is {found} and not one of the pinned; if the dashboard's key was changed, add this one to pinned_public_key"
+    "the public key of {server} is {found} and not one of the pinned; if you have changed the dashboard's key, add this one to pinned_public_key"
 )]
 struct NotPinned {
     server: String,
