@@ -396,7 +396,29 @@ fn parse<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Reply<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::{
+        command_line::Flags,
+        settings::{Environment, Origin},
+    };
+
+    fn client(dashboard: SocketAddr) -> DashboardClient {
+        let url = format!("http://{dashboard}");
+        let environment = Environment::of(&[
+            ("NIXFLEET_URL", &url),
+            ("NIXFLEET_ALLOW_INSECURE_HTTP", "true"),
+            ("NIXFLEET_TOKEN", "s3cret-value"),
+            ("NIXFLEET_HOSTNAME", "mac"),
+            ("HOME", "/nonexistent"),
+        ]);
+        let settings = Origin::new(Flags::default(), environment).load().checked.unwrap();
+        DashboardClient::new(&settings, None, KnownTokens::default()).unwrap()
+    }
 
     #[test]
     fn a_dashboard_below_a_path_is_spoken_to_there() {
@@ -406,5 +428,32 @@ mod tests {
         ] {
             assert_eq!(host_url(&dashboard.parse().unwrap(), "mac").as_str(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_under_way_during_a_sleep_is_given_up_and_the_next_connects_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(listener.local_addr().unwrap());
+        for _ in 0..2 {
+            let asleep = async {
+                // It stays open, and nobody answers.
+                let connection = listener.accept().await.unwrap();
+                connection.0.readable().await.unwrap();
+                client.connections.renew();
+                connection
+            };
+            let (polled, _connection) = tokio::join!(client.poll(), asleep);
+            let failure = polled.unwrap_err();
+            assert!(failure.explanation().contains("has slept"), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_has_no_token_in_it() {
+        let client = client(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let report = json!({"output_tail": "it was s3cret-value", "s3cret-value": [1, null, "s3cret-value."]});
+        let sent = String::from_utf8(client.json(&report).unwrap()).unwrap();
+        assert!(sent.contains("it was [secret removed]"), "{sent}");
+        assert_eq!(sent.matches("s3cret-value").count(), 1, "{sent}");
     }
 }
