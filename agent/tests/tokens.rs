@@ -186,3 +186,26 @@ fn a_host_that_is_deleted_comes_back_by_the_operator_s_token() {
     assert_eq!(stored, "own-token-2\n");
     nowhere_but_in_its_place(&home, &agent, &["own-token-1", "own-token-2", SHARED_TOKEN]);
 }
+
+#[test]
+fn a_dashboard_that_gives_another_token_each_time_is_followed_quietly() {
+    let dashboard = Dashboard::new(Speaks::V2);
+    let given = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&given);
+    dashboard.script(move |call| {
+        call.is("POST", "/register").then(|| {
+            let mut given = counted.lock().unwrap();
+            *given += 1;
+            Answer::Json(
+                200,
+                json!({"status": "registered", "host_id": "host", "command": null,
+                    "agent_token": format!("own-token-{given}"), "protocol": 2}),
+            )
+        })
+    });
+    let home = Home::new(&dashboard.url(), SUCCEEDS);
+    let agent = home.start();
+    dashboard.call("POST", "/register", |call| call.token == "own-token-4");
+    assert_eq!(agent.log().matches("token of its own").count(), 1, "{}", agent.log());
+    nowhere_but_in_its_place(&home, &agent, &["own-token-1", "own-token-4", SHARED_TOKEN]);
+}

@@ -45,6 +45,11 @@ impl Credentials {
         self.uses_own = self.own.is_some();
     }
 
+    /// The one that the dashboard gave.
+    pub(super) const fn own(&self) -> Option<&Token> {
+        self.own.as_ref()
+    }
+
     /// The operator's, where it is known yet.
     pub(super) const fn operators(&self) -> Option<&Token> {
         self.configured.as_ref()

@@ -186,6 +186,11 @@ impl DashboardClient {
         self.clock.ahead()
     }
 
+    /// The token that the dashboard gave this host, if it has.
+    pub(crate) fn own_token(&self) -> Option<Token> {
+        self.credentials().own().cloned()
+    }
+
     /// Takes over a token of the host's own. It must be on disk already.
     pub(crate) fn adopt(&self, token: Token) {
         self.known_tokens.learn(&token);

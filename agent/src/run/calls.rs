@@ -85,11 +85,20 @@ async fn take_token(shared: &Shared, offered: Option<Token>) -> Result<(), DeskG
         slot.take()
     };
     let Some(token) = offered.or(earlier) else { return Ok(()) };
+    let had_one = shared.client.own_token();
+    if had_one.as_ref() == Some(&token) {
+        return Ok(());
+    }
     let to_store = token.clone();
     let (_, stored) = shared.desk.run(move |desk| desk.store_token(&to_store)).await?;
     match stored {
         Ok(()) => {
-            tracing::info!("the dashboard gave this host a token of its own");
+            // One that gives another each time is not to fill the log.
+            if had_one.is_none() {
+                tracing::info!("the dashboard gave this host a token of its own");
+            } else {
+                tracing::debug!("the dashboard gave this host another token of its own");
+            }
             shared.client.adopt(token);
         }
         Err(error) => {
