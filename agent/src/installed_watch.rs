@@ -1,10 +1,8 @@
 //! Whether this agent still is what is installed, found out without reading files that have not changed.
 
 use std::{
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use nixfleet_protocol::{
@@ -12,11 +10,7 @@ use nixfleet_protocol::{
     journal::records::RunningProgram,
 };
 
-use crate::{decide::facts::Outdated, settings::Origin};
-
-/// A file that was changed within this time may change once more without looking otherwise, on the coarsest file system
-/// there is.
-const COARSEST_STAMP: Duration = Duration::from_secs(2);
+use crate::{decide::facts::Outdated, file_stamp::Stamp, settings::Origin};
 
 /// What is compared, and what it came to.
 #[derive(Debug)]
@@ -36,15 +30,6 @@ struct Looks {
     executable: Option<PathBuf>,
     definition: Option<Stamp>,
     config: Option<Stamp>,
-}
-
-/// By which a file is known to be the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    place: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl InstalledWatch {
@@ -75,8 +60,8 @@ impl InstalledWatch {
     fn looks(&self) -> Looks {
         Looks {
             executable: self.program.invoked_as.as_deref().and_then(target_of),
-            definition: self.program.definition_path.as_deref().and_then(stamp_of),
-            config: self.program.config_path.as_deref().and_then(stamp_of),
+            definition: self.program.definition_path.as_deref().and_then(Stamp::of),
+            config: self.program.config_path.as_deref().and_then(Stamp::of),
         }
     }
 
@@ -100,34 +85,13 @@ impl Looks {
     }
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            place: (metadata.dev(), metadata.ino()),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    fn is_fresh(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let changed = u64::try_from(self.changed.0).map_or(Duration::ZERO, Duration::from_secs);
-        now.saturating_sub(changed) <= COARSEST_STAMP + Duration::from_secs(1)
-    }
-}
-
 fn target_of(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
-fn stamp_of(path: &Path) -> Option<Stamp> {
-    fs::metadata(path).ok().filter(Metadata::is_file).map(|metadata| Stamp::of(&metadata))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     use jiff::Timestamp;
     use nixfleet_protocol::{digest, journal::records::FORMAT, process::ProcessIdentity};

@@ -6,7 +6,8 @@
 //! - `command_line`, `settings`: what the agent is told, checked once.
 //! - `manual`: what is said of it, in `--help` and in manual pages.
 //! - `running_agent`: being the one agent, and saying so.
-//! - `installed_watch`: whether this agent still is what is installed.
+//! - `installed_watch`, `file_stamp`: whether this agent still is what is installed, and by what a file is known to be the
+//!   same.
 //! - `decide`: what to do next; pure.
 //! - `run`: the loop that makes events and performs actions.
 //! - `dashboard_client`: the dashboard over HTTP.
@@ -20,6 +21,7 @@ mod command_line;
 mod dashboard_client;
 mod decide;
 mod exit;
+mod file_stamp;
 mod host_facts;
 mod installed_watch;
 mod journal_desk;
