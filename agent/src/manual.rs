@@ -63,6 +63,7 @@ const ENVIRONMENT: Table = &[
         "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY",
         "The proxy to the dashboard, and what is reached without one. Names in lower case will do.",
     ),
+    ("NIXFLEET_METRICS", "Whether the dashboard is told how busy the host is: `true` or `false`."),
     ("NIXFLEET_LOG_LEVEL", "`error`, `warn`, `info`, `debug` or `trace`."),
     (
         "NIXFLEET_AGENT_LABEL, NIXFLEET_AGENT_PLIST",

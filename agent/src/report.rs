@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use nixfleet_protocol::{
-    generations::Generations,
     journal::{
         records::{Activation, Initiator, Outcome, Reload, SwitchResult},
         store::Entry,
@@ -65,7 +64,7 @@ pub(crate) fn of_switch(
 }
 
 /// The result of a switch in the words of v1. Nothing if there is none.
-pub(crate) fn status_of_switch(entry: &Entry, generations: &Generations) -> Option<Status> {
+pub(crate) fn status_of_switch(entry: &Entry, current: Option<&Generation>) -> Option<Status> {
     let result = entry.result.as_present()?;
     let headline = headline(result, entry.reload.as_present());
     let first_line = headline.lines().next().unwrap_or_default();
@@ -78,7 +77,7 @@ pub(crate) fn status_of_switch(entry: &Entry, generations: &Generations) -> Opti
             | Outcome::Interrupted
             | Outcome::NotStarted => StatusWord::Error,
         },
-        current_generation: current_generation_text(generations),
+        current_generation: text_of(current),
         output: Some(Output::tail(&format!("{headline}\n{}", result.output_tail))),
         test_status: tests_of(result).map(|tests| Text::head(&tests.verdict())),
         comment: Some(Text::head(first_line)),
@@ -86,13 +85,13 @@ pub(crate) fn status_of_switch(entry: &Entry, generations: &Generations) -> Opti
 }
 
 /// The answer to another command in the words of v1.
-pub(crate) fn status_of_answer(answer: &CommandAnswer, generations: &Generations) -> Status {
+pub(crate) fn status_of_answer(answer: &CommandAnswer, current: Option<&Generation>) -> Status {
     Status {
         status: match answer.outcome {
             AnswerOutcome::Succeeded => StatusWord::Ok,
             AnswerOutcome::Failed | AnswerOutcome::Refused => StatusWord::Error,
         },
-        current_generation: current_generation_text(generations),
+        current_generation: text_of(current),
         output: Some(Output::tail(answer.message.as_str())),
         test_status: None,
         comment: Some(Text::head(answer.message.as_str())),
@@ -100,24 +99,18 @@ pub(crate) fn status_of_answer(answer: &CommandAnswer, generations: &Generations
 }
 
 /// What a v1 dashboard hears before a restart.
-pub(crate) fn status_of_restart(generations: &Generations) -> Status {
+pub(crate) fn status_of_restart(current: Option<&Generation>) -> Status {
     Status {
         status: StatusWord::Ok,
-        current_generation: current_generation_text(generations),
+        current_generation: text_of(current),
         output: Some(Output::tail(RESTARTING)),
         test_status: None,
         comment: Some(Text::head(RESTARTING)),
     }
 }
 
-/// The generation that the profile leads to, if its name fits the wire: the hash of its store path.
-pub(crate) fn current_generation(generations: &Generations) -> Option<Generation> {
-    let name = generations.profile.as_deref()?.rsplit('/').next()?;
-    name.split('-').next()?.parse().ok()
-}
-
-fn current_generation_text(generations: &Generations) -> Option<Text<64>> {
-    current_generation(generations).map(|generation| Text::head(generation.as_str()))
+fn text_of(current: Option<&Generation>) -> Option<Text<64>> {
+    current.map(|generation| Text::head(generation.as_str()))
 }
 
 /// How it ended in a sentence, and what to know beside it.
@@ -293,7 +286,7 @@ mod tests {
             (Outcome::NotStarted, None, None, StatusWord::Error, "Switch: not started"),
         ] {
             let entry = entry(result(outcome, code, signal));
-            let status = status_of_switch(&entry, &Generations::default()).unwrap();
+            let status = status_of_switch(&entry, None).unwrap();
             assert_eq!(status.status, word);
             assert_eq!(status.comment.unwrap().as_str(), headline);
             assert_eq!(status.output.unwrap().as_str(), format!("{headline}\nthe end"));
@@ -317,24 +310,12 @@ mod tests {
             agent_pid: None,
             steps: Vec::new(),
         });
-        let status = status_of_switch(&entry, &Generations::default()).unwrap();
+        let status = status_of_switch(&entry, None).unwrap();
         let output = status.output.unwrap();
         for part in ["Switch: failed", "did not run to its end", "not_back: bootstrap", "the error"]
         {
             assert!(output.as_str().contains(part), "{part}");
         }
-    }
-
-    #[test]
-    fn the_generation_is_the_hash_of_the_store_path() {
-        let of = |profile: &str| {
-            let generations = Generations { profile: Some(profile.to_owned()), current: None };
-            current_generation(&generations).map(String::from)
-        };
-        let path = "/nix/store/0c2zj1y6zv9pdq0q1hb0r7w0x4g5w9cd-home-manager-generation";
-        assert_eq!(of(path).as_deref(), Some("0c2zj1y6zv9pdq0q1hb0r7w0x4g5w9cd"));
-        assert_eq!(of("/nix/store/"), None);
-        assert_eq!(current_generation(&Generations::default()), None);
     }
 
     #[test]

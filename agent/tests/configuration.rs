@@ -53,6 +53,7 @@ fn a_mistake_is_named_with_key_value_and_source() {
             "/nonexistent",
             &["token_file", "/nonexistent", "NIXFLEET_TOKEN_FILE"],
         ),
+        ("NIXFLEET_METRICS", "some", &["metrics", "\"some\"", "NIXFLEET_METRICS", "`true`"]),
         ("NIXFLEET_TOKEN", "s3cret with spaces", &["token", "NIXFLEET_TOKEN"]),
         (
             "NIXFLEET_CONFIG",

@@ -38,6 +38,7 @@ let
       launchctl = types.str;
       location = types.str;
       log_level = types.str;
+      metrics = types.bool;
       nixos_rebuild = types.str;
       pinned_public_key = types.either types.str words;
       profile = path;

@@ -58,6 +58,8 @@ pub struct ConfigFile {
     pub pinned_public_key: Option<OneOrMore>,
     /// `NIXFLEET_LOG_LEVEL`.
     pub log_level: Option<String>,
+    /// `NIXFLEET_METRICS`: whether the dashboard is told how busy the host is; it is, if nothing is said.
+    pub metrics: Option<bool>,
     /// What the dashboard shows of the host.
     pub location: Option<String>,
     /// The kind of device.

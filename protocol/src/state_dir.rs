@@ -221,7 +221,7 @@ impl StateDir {
 }
 
 /// That checkout, given the state directory: settings name it before there is one.
-pub(crate) fn checkout(root: &Path) -> PathBuf {
+pub fn checkout(root: &Path) -> PathBuf {
     root.join("repo")
 }
 

@@ -32,7 +32,7 @@ use nixfleet_protocol::{
     process::ProcessIdentity,
     redactor::Redactor,
     switch_settings::SwitchSettings,
-    wire::fields::{CommandId, HostId, Token},
+    wire::fields::{CommandId, Generation, HostId, Token},
 };
 use tokio::sync::oneshot;
 
@@ -45,6 +45,7 @@ use crate::{
         contact::Contact,
         facts::{Protocol, Serial, SwitchView},
     },
+    host_facts::{Host, HostFacts},
     installed_watch::InstalledWatch,
     known_tokens::KnownTokens,
     running_agent::AgentRecord,
@@ -107,6 +108,7 @@ pub(crate) struct Desk {
     switching: SwitchSettings,
     repo_dir: PathBuf,
     known_tokens: KnownTokens,
+    facts: HostFacts,
     serial: Serial,
     /// Switches that nothing will happen to any more.
     settled: HashSet<SwitchId>,
@@ -146,6 +148,7 @@ impl Desk {
             switching: settings.switching.clone(),
             repo_dir: settings.repo_dir.clone(),
             known_tokens,
+            facts: HostFacts::new(settings),
             serial: 0,
             settled: HashSet::new(),
             nix_logs: HashMap::new(),
@@ -184,6 +187,16 @@ impl Desk {
     /// Writes down how far this host's clock is ahead of the dashboard's.
     pub(crate) fn note_clock(&mut self, ahead_seconds: i64) -> Result<(), WriteError> {
         self.agent.note_contact(|noted| noted.clock_ahead_seconds = Some(ahead_seconds))
+    }
+
+    /// What the dashboard is told about the host.
+    pub(crate) fn host(&mut self) -> Host {
+        self.facts.look(&self.switching.links.read())
+    }
+
+    /// The part of it that goes along with results.
+    pub(crate) fn current_generation(&mut self) -> Option<Generation> {
+        self.facts.current_generation(&self.switching.links.read())
     }
 
     /// Stores the token that the dashboard gave this host.

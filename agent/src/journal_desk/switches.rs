@@ -151,13 +151,9 @@ impl Desk {
     }
 
     /// What a v1 dashboard is told.
-    pub(crate) fn status(&self, id: SwitchId) -> Option<Status> {
-        report::status_of_switch(&self.journal.entry(id), &self.switching.links.read())
-    }
-
-    /// What a v1 dashboard is told about a command.
-    pub(crate) fn generations(&self) -> nixfleet_protocol::generations::Generations {
-        self.switching.links.read()
+    pub(crate) fn status(&mut self, id: SwitchId) -> Option<Status> {
+        let current = self.current_generation();
+        report::status_of_switch(&self.journal.entry(id), current.as_ref())
     }
 
     /// A piece of output from this byte on, its secrets masked.

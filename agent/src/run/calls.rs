@@ -20,7 +20,7 @@ use crate::{
         event::{Event, Welcome},
         facts::{Arrival, Delivery, Protocol, Stage, Standing},
     },
-    journal_desk::DeskGone,
+    journal_desk::{Desk, DeskGone},
     report,
 };
 
@@ -28,8 +28,8 @@ use crate::{
 const RESTART_TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn register(shared: &Shared) -> Result<Event, DeskGone> {
-    let (_, generations) = shared.desk.run(|desk| desk.generations()).await?;
-    let registration = shared.facts.registration(&shared.settings, &generations);
+    let (_, host) = shared.desk.run(Desk::host).await?;
+    let registration = host.registration(&shared.settings);
     let mut reply = shared.client.register(&registration).await;
     if let Ok(registered) = &mut reply {
         take_token(shared, registered.agent_token.take()).await?;
@@ -124,16 +124,16 @@ pub(super) async fn send_answer(
     protocol: Protocol,
 ) -> Result<Event, DeskGone> {
     let wanted = command.clone();
-    let job = move |desk: &mut crate::journal_desk::Desk| {
-        desk.answer_to(&wanted).map(|answer| (answer, desk.generations()))
+    let job = move |desk: &mut Desk| {
+        desk.answer_to(&wanted).map(|answer| (answer, desk.current_generation()))
     };
     let (_, found) = shared.desk.run(job).await?;
-    let Some((answer, generations)) = found else {
+    let Some((answer, current)) = found else {
         return Ok(Event::NotAnswerable { command });
     };
     let reply = match protocol {
         Protocol::V1 => {
-            shared.client.status(&report::status_of_answer(&answer, &generations)).await
+            shared.client.status(&report::status_of_answer(&answer, current.as_ref())).await
         }
         Protocol::V2 => shared.client.answer(&command, &answer).await,
     };
@@ -214,8 +214,8 @@ pub(super) async fn send_output(
 
 /// Tells a v1 dashboard of a restart. If it does not hear of it, the next agent says that it is there.
 pub(super) async fn tell_restart(shared: &Shared, command: CommandId) -> Result<Event, DeskGone> {
-    let (_, generations) = shared.desk.run(|desk| desk.generations()).await?;
-    let status = report::status_of_restart(&generations);
+    let (_, current) = shared.desk.run(Desk::current_generation).await?;
+    let status = report::status_of_restart(current.as_ref());
     let told = tokio::time::timeout(RESTART_TOLD_WITHIN, shared.client.status(&status)).await;
     if let Ok(Ok(())) = told {
         let (_, closed) = shared.desk.run(move |desk| desk.close_restart(&command)).await?;

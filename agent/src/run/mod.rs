@@ -30,7 +30,6 @@ use crate::{
     dashboard_client::{ClientError, DashboardClient},
     decide::{self, State, action::Action, event::Event},
     exit::Exit,
-    host_facts::HostFacts,
     journal_desk::{Desk, DeskGone, JournalDesk, JournalWatch},
     known_tokens::KnownTokens,
     messages,
@@ -124,7 +123,6 @@ struct Shared {
     client: DashboardClient,
     desk: JournalDesk,
     settings: Settings,
-    facts: HostFacts,
     wrapper: Wrapper,
     trouble: Trouble,
     /// A token of the host's own that could not be stored yet.
@@ -186,7 +184,6 @@ impl Agent {
             shared: Arc::new(Shared {
                 client,
                 desk: JournalDesk::open(desk).map_err(StartError::Thread)?,
-                facts: HostFacts::find_out(),
                 wrapper: Wrapper::new(&settings, directory),
                 trouble: Trouble::default(),
                 unstored_token: Mutex::new(None),

@@ -32,7 +32,8 @@ pub(super) fn check(
     environment: &Environment,
 ) -> Result<Settings, Vec<SettingsError>> {
     let mut mistakes = Mistakes(Vec::new());
-    let allow_insecure_http = mistakes.take(truth(&merged.allow_insecure_http));
+    let allow_insecure_http =
+        mistakes.take(truth("allow_insecure_http", &merged.allow_insecure_http));
     let url = mistakes.take(url(merged.url.as_ref(), allow_insecure_http.unwrap_or(false)));
     let token = mistakes.take(token(merged.token.as_ref()));
     let hostname = mistakes.take(hostname(&merged.hostname));
@@ -43,6 +44,7 @@ pub(super) fn check(
     let certificates = mistakes.take(certificates(merged.ca_file.as_ref()));
     let pinned_public_keys = mistakes.take(pins(merged.pinned_public_key.as_ref(), url.as_ref()));
     let log_level = mistakes.take(log_level(&merged.log_level));
+    let metrics = mistakes.take(truth("metrics", &merged.metrics));
     let location =
         mistakes.take(optional("location", merged.location.as_ref(), |text| Text::new(text)));
     let device_type = mistakes.take(field("device_type", &merged.device_type, parsed));
@@ -64,6 +66,7 @@ pub(super) fn check(
             certificates: certificates?,
             pinned_public_keys: pinned_public_keys?,
             log_level: log_level?,
+            metrics: metrics?,
             location: location?,
             device_type: device_type?,
             theme_color: theme_color?,
@@ -184,11 +187,11 @@ fn wrong<T>(key: &'static str, set: &Sourced<String>, expected: &'static str) ->
     Err(Box::new(SettingsError::Value { key, value, origin, expected }))
 }
 
-fn truth(set: &Sourced<String>) -> Checked<bool> {
+fn truth(key: &'static str, set: &Sourced<String>) -> Checked<bool> {
     match set.value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" => Ok(true),
         "false" | "0" | "no" => Ok(false),
-        _ => wrong("allow_insecure_http", set, "`true`, `1`, `yes`, `false`, `0` or `no`"),
+        _ => wrong(key, set, "`true`, `1`, `yes`, `false`, `0` or `no`"),
     }
 }
 
@@ -428,10 +431,10 @@ mod tests {
     #[test]
     fn truths_and_intervals_have_their_spellings() {
         for (text, expected) in [("true", Some(true)), ("YES", Some(true)), ("1", Some(true))] {
-            assert_eq!(truth(&set(text)).ok(), expected, "{text}");
+            assert_eq!(truth("key", &set(text)).ok(), expected, "{text}");
         }
         for (text, expected) in [("no", Some(false)), ("0", Some(false)), ("maybe", None)] {
-            assert_eq!(truth(&set(text)).ok(), expected, "{text}");
+            assert_eq!(truth("key", &set(text)).ok(), expected, "{text}");
         }
         for (text, taken) in [("30", true), ("0", false), ("3601", false), ("30s", false)] {
             assert_eq!(interval(&set(text)).is_ok(), taken, "{text}");

@@ -78,6 +78,7 @@ pub(crate) struct Merged {
     pub(crate) ca_file: Option<Sourced<PathBuf>>,
     pub(crate) pinned_public_key: Option<Sourced<String>>,
     pub(crate) log_level: Sourced<String>,
+    pub(crate) metrics: Sourced<String>,
     pub(crate) location: Option<Sourced<String>>,
     pub(crate) device_type: Sourced<String>,
     pub(crate) theme_color: Option<Sourced<String>>,
@@ -213,6 +214,9 @@ pub(crate) fn merge(
                 file.log_level.clone(),
             )
             .unwrap_or_else(|| default("info".to_owned())),
+        metrics: sources
+            .text(None, Some("NIXFLEET_METRICS"), file.metrics.map(|wanted| wanted.to_string()))
+            .unwrap_or_else(|| default("true".to_owned())),
         location: only_in_file(&file.location),
         device_type: only_in_file(&file.device_type)
             .unwrap_or_else(|| default("server".to_owned())),

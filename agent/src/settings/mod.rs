@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) pinned_public_keys: Vec<PublicKeyPin>,
     /// How much to log.
     pub(crate) log_level: Level,
+    /// Whether the dashboard is told how busy the host is.
+    pub(crate) metrics: bool,
     /// What the dashboard shows of the host.
     pub(crate) location: Option<Text<50>>,
     /// The kind of device.

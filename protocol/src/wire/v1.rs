@@ -51,10 +51,28 @@ pub struct Register {
     /// The operating system's name.
     #[serde(default)]
     pub os_name: Option<Text<50>>,
+    /// How busy the host is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// The newest protocol that the agent speaks. A v1 dashboard ignores it; one of ours answers in kind and then
     /// hands no commands to the registration, only to the poll.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u32>,
+}
+
+/// How busy a host is. Percentages are from 0 to 100.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Of the time of all CPUs, the percentage that was used since the last heartbeat.
+    pub cpu: f64,
+    /// Of the memory, the percentage that is used.
+    pub ram: f64,
+    /// Of the swap space, where there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<f64>,
+    /// The load average over a minute; as StaSysMo says it, where that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Text<50>>,
 }
 
 /// The answer to [`Register`].
@@ -146,6 +164,12 @@ mod tests {
             nixpkgs_version: None,
             os_version: Some(Text::new("14.7.1").unwrap()),
             os_name: Some(Text::new("macOS").unwrap()),
+            metrics: Some(Metrics {
+                cpu: 12.5,
+                ram: 45.0,
+                swap: None,
+                load: Some(Text::new("1.25").unwrap()),
+            }),
             protocol: None,
         };
         assert_eq!(
@@ -156,6 +180,7 @@ mod tests {
                 "current_generation": "5a6f0e10", "config_repo": "/Users/peer/repo",
                 "poll_interval": 2, "agent_version": "1.0.0", "nixpkgs_version": null,
                 "os_version": "14.7.1", "os_name": "macOS",
+                "metrics": {"cpu": 12.5, "ram": 45.0, "load": "1.25"},
             })
         );
     }

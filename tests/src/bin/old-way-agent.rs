@@ -88,6 +88,7 @@ impl Agent {
             nixpkgs_version: None,
             os_version: None,
             os_name: None,
+            metrics: None,
             protocol: None,
         };
         let url = format!("{}/register", self.base);

@@ -1,0 +1,83 @@
+//! What a heartbeat says of the host.
+
+mod support;
+
+use std::{fs, io, path::Path};
+
+use serde_json::Value;
+use support::{
+    agent::Home,
+    dashboard::{Dashboard, Speaks},
+    wrapper::SUCCEEDS,
+};
+
+const ONE: &str = "1111111111111111111111111111111111111111";
+const TWO: &str = "2222222222222222222222222222222222222222";
+
+fn commit(checkout: &Path, revision: &str) -> io::Result<()> {
+    let heads = checkout.join(".git/refs/heads");
+    fs::create_dir_all(&heads)?;
+    fs::write(checkout.join(".git/HEAD"), "ref: refs/heads/main\n")?;
+    fs::write(heads.join("main"), format!("{revision}\n"))
+}
+
+#[test]
+fn the_generation_is_the_checkout_s_revision_also_after_a_pull() {
+    let dashboard = Dashboard::new(Speaks::V1);
+    let home = Home::new(&dashboard.url(), SUCCEEDS);
+    let checkout = home.folder.path().join("nixcfg");
+    commit(&checkout, ONE).unwrap();
+    let home = home.with("NIXFLEET_REPO_DIR", checkout.to_str().unwrap());
+    let _agent = home.start();
+    let first = dashboard.first("POST", "/register");
+    assert_eq!(first.body["current_generation"], ONE);
+    assert_eq!(first.body["config_repo"], checkout.to_str().unwrap());
+    commit(&checkout, TWO).unwrap();
+    dashboard.call("POST", "/register", |call| call.body["current_generation"] == TWO);
+    dashboard.queue("", "switch");
+    let status = dashboard.first("POST", "/status");
+    assert_eq!(status.body["current_generation"], TWO);
+}
+
+#[test]
+fn a_home_folder_that_nobody_named_is_no_checkout() {
+    let dashboard = Dashboard::new(Speaks::V1);
+    let home = Home::new(&dashboard.url(), SUCCEEDS);
+    commit(home.folder.path(), ONE).unwrap();
+    let profiles = home.folder.path().join(".local/state/nix/profiles");
+    fs::create_dir_all(&profiles).unwrap();
+    let generation = home.folder.path().join("0c2zj1y6-home-manager-generation");
+    fs::create_dir(&generation).unwrap();
+    std::os::unix::fs::symlink(&generation, profiles.join("home-manager")).unwrap();
+    let _agent = home.start();
+    let first = dashboard.first("POST", "/register");
+    assert_eq!(first.body["current_generation"], "0c2zj1y6");
+}
+
+#[test]
+fn the_system_is_named_and_its_load_is_told_unless_that_is_not_wanted() {
+    let dashboard = Dashboard::new(Speaks::V2);
+    let home = Home::new(&dashboard.url(), SUCCEEDS);
+    let agent = home.start();
+    let loaded = dashboard.call("POST", "/register", |call| !call.body["metrics"].is_null());
+    for name in ["cpu", "ram"] {
+        let value = loaded.body["metrics"][name].as_f64().unwrap();
+        assert!((0.0..=100.0).contains(&value), "{name} = {value}");
+    }
+    assert!(loaded.body["metrics"]["load"].is_string(), "{}", loaded.body);
+    for name in ["os_name", "os_version"] {
+        assert!(loaded.body[name].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+    }
+    drop(agent);
+
+    let quiet = Dashboard::new(Speaks::V2);
+    let home = home.with("NIXFLEET_URL", &quiet.url()).with("NIXFLEET_METRICS", "false");
+    let _agent = home.start();
+    quiet.first("GET", "/poll");
+    support::eventually("three heartbeats", || {
+        (quiet.calls("POST", "/register").len() >= 3).then_some(())
+    });
+    for call in quiet.calls("POST", "/register") {
+        assert_eq!(call.body.get("metrics"), None::<&Value>);
+    }
+}
