@@ -80,4 +80,8 @@ pub(crate) struct Flags {
     /// error, warn, info, debug or trace [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+
+    /// auto, plain or json; auto is plain but for colours in a terminal [default: auto]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
 }

@@ -15,7 +15,8 @@
 //! - `wrapper`: starting `nixfleet-switch`.
 //! - `report`, `host_facts`: what the dashboard is told.
 //! - `known_tokens`: what is kept out of everything that is written or sent.
-//! - `logging`, `messages`, `exit`: the log, words to people, exit codes.
+//! - `logging`, `log_file`, `messages`, `exit`: the log, the file that it may go to, words to people, exit codes.
+//! - `plist_text`: a word out of a property list.
 
 mod command_line;
 mod dashboard_client;
@@ -26,16 +27,18 @@ mod host_facts;
 mod installed_watch;
 mod journal_desk;
 mod known_tokens;
+mod log_file;
 mod logging;
 mod manual;
 mod messages;
+mod plist_text;
 mod report;
 mod run;
 mod running_agent;
 mod settings;
 mod wrapper;
 
-use std::{env, io, process::ExitCode};
+use std::{env, io, path::Path, process::ExitCode};
 
 use clap::CommandFactory as _;
 
@@ -58,6 +61,8 @@ pub fn main() -> ExitCode {
         Some(Verb::Run) | None => match origin.load().checked {
             Ok(settings) => run(settings, origin).into(),
             Err(errors) => {
+                // Whoever starts an agent with these again and again has it write to the same file.
+                keep_log_within_limit(None);
                 // Without a standard error there is nobody to tell; the exit code says it too.
                 let _ = settings::print_errors(&errors, false);
                 Exit::Configuration.into()
@@ -75,6 +80,13 @@ fn tell(verb: &nixfleet_manual::Verb) -> Exit {
             messages::fail(&messages::with_causes(&error));
             Exit::StateDir
         }
+    }
+}
+
+/// A log that is too large is no reason not to run.
+fn keep_log_within_limit(definition: Option<&Path>) {
+    if let Err(error) = log_file::keep_within_limit(definition) {
+        messages::fail(&messages::with_causes(&error));
     }
 }
 
@@ -103,7 +115,8 @@ fn check_config(outcome: Outcome, as_json: bool) -> Exit {
 
 fn run(settings: Settings, origin: Origin) -> Exit {
     let known_tokens = KnownTokens::default();
-    logging::begin(settings.log_level, known_tokens.clone());
+    logging::begin(&settings.log, known_tokens.clone());
+    keep_log_within_limit(settings.definition.as_deref());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -66,6 +66,11 @@ const ENVIRONMENT: Table = &[
     ("NIXFLEET_METRICS", "Whether the dashboard is told how busy the host is: `true` or `false`."),
     ("NIXFLEET_LOG_LEVEL", "`error`, `warn`, `info`, `debug` or `trace`."),
     (
+        "NIXFLEET_LOG_FORMAT",
+        "`auto` (coloured in a terminal, without times in systemd's journal, plain elsewhere), `plain` or `json`.",
+    ),
+    ("NO_COLOR", "If it is set, there are no colours in a terminal either."),
+    (
         "NIXFLEET_AGENT_LABEL, NIXFLEET_AGENT_PLIST",
         "The label and the definition of the agent's own job, by which it sees that it is no longer what is installed.",
     ),

@@ -42,6 +42,7 @@ fn a_mistake_is_named_with_key_value_and_source() {
         ("NIXFLEET_INTERVAL", "30s", &["interval", "\"30s\"", "NIXFLEET_INTERVAL"]),
         ("NIXFLEET_HOSTNAME", "my_mac.local", &["hostname", "my_mac.local", "\"my-mac\""]),
         ("NIXFLEET_LOG_LEVEL", "loud", &["log_level", "\"loud\"", "`info`"]),
+        ("NIXFLEET_LOG_FORMAT", "xml", &["log_format", "\"xml\"", "`json`"]),
         ("NIXFLEET_STATE_DIR", "state", &["state_dir", "\"state\"", "begins with `/`"]),
         ("NIXFLEET_REPO_DIR", "repo", &["repo_dir", "\"repo\"", "begins with `/`"]),
         ("NIXFLEET_SWITCH", "bin/x", &["switch", "\"bin/x\"", "begins with `/`"]),

@@ -37,6 +37,11 @@ let
       interval = types.ints.between 1 3600;
       launchctl = types.str;
       location = types.str;
+      log_format = types.enum [
+        "auto"
+        "plain"
+        "json"
+      ];
       log_level = types.str;
       metrics = types.bool;
       nixos_rebuild = types.str;

@@ -58,6 +58,9 @@ pub struct ConfigFile {
     pub pinned_public_key: Option<OneOrMore>,
     /// `NIXFLEET_LOG_LEVEL`.
     pub log_level: Option<String>,
+    /// `NIXFLEET_LOG_FORMAT`: `auto` (the default: coloured in a terminal, without times in systemd's journal, plain elsewhere),
+    /// `plain`, or `json` with an object on each line.
+    pub log_format: Option<String>,
     /// `NIXFLEET_METRICS`: whether the dashboard is told how busy the host is; it is, if nothing is said.
     pub metrics: Option<bool>,
     /// What the dashboard shows of the host.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nixfleet_protocol::wire::fields::{HostType, Text};
 
 use super::remembered::Reading;
+use crate::plist_text;
 
 /// Apple's names, by the first number of the version. Big Sur is the oldest that the agent runs on.
 const MACOS_NAMES: [(&str, &str); 6] = [
@@ -64,7 +65,10 @@ pub(super) fn read(reading: &mut Reading, kernel: &Kernel, places: &Places) -> O
     let at = |path: &str| places.root.join(path);
     if kernel.is_mac() {
         let plist = reading.text(&at("System/Library/CoreServices/SystemVersion.plist"));
-        let version = plist.as_deref().and_then(product_version).unwrap_or(&kernel.release);
+        let version = plist
+            .as_deref()
+            .and_then(|plist| plist_text::string(plist, "ProductVersion"))
+            .unwrap_or(&kernel.release);
         let nixpkgs = places.home.as_deref().and_then(|home| of_profile(reading, home));
         return Os {
             name: Text::head(&macos_name(version)),
@@ -124,13 +128,6 @@ fn macos_name(version: &str) -> String {
     let number = version.split('.').next();
     let name = MACOS_NAMES.iter().find(|(known, _)| Some(*known) == number);
     name.map_or_else(|| "macOS".to_owned(), |(_, name)| format!("macOS {name}"))
-}
-
-/// The string after the key `ProductVersion`.
-fn product_version(plist: &str) -> Option<&str> {
-    let after_key = plist.split("<key>ProductVersion</key>").nth(1)?;
-    let value = after_key.trim_start().strip_prefix("<string>")?.split("</string>").next()?;
-    Some(value.trim()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -109,6 +109,8 @@ pub(crate) struct Desk {
     repo_dir: PathBuf,
     known_tokens: KnownTokens,
     facts: HostFacts,
+    /// The definition of the agent's job, which names its log.
+    definition: Option<PathBuf>,
     serial: Serial,
     /// Switches that nothing will happen to any more.
     settled: HashSet<SwitchId>,
@@ -149,6 +151,7 @@ impl Desk {
             repo_dir: settings.repo_dir.clone(),
             known_tokens,
             facts: HostFacts::new(settings),
+            definition: settings.definition.clone(),
             serial: 0,
             settled: HashSet::new(),
             nix_logs: HashMap::new(),

@@ -3,7 +3,10 @@
 use nixfleet_protocol::journal::lock::{self, LockError, LockState};
 
 use super::Desk;
-use crate::decide::facts::{Surroundings, WatchdogLook};
+use crate::{
+    decide::facts::{Surroundings, WatchdogLook},
+    log_file::{self, LogFileError},
+};
 
 impl Desk {
     /// Everything around the agent, as it is now. No process is started for it.
@@ -16,6 +19,11 @@ impl Desk {
             is_activating: self.switching.links.is_activating(),
             watchdog: self.look_at_watchdog()?,
         })
+    }
+
+    /// Begins the log anew if it has become too large.
+    pub(crate) fn keep_log_within_limit(&self) -> Result<(), LogFileError> {
+        log_file::keep_within_limit(self.definition.as_deref())
     }
 
     fn look_at_watchdog(&self) -> Result<WatchdogLook, LockError> {

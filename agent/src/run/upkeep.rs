@@ -10,6 +10,7 @@ use crate::{
 };
 
 pub(super) async fn look_around(shared: &Shared) -> Result<Event, DeskGone> {
+    jobs::done(shared, |desk| desk.keep_log_within_limit()).await?;
     let (_, seen) = shared.desk.run(Desk::look_around).await?;
     Ok(match seen {
         Ok(seen) => Event::LookedAround(seen),

@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tracing::Level;
 
 use super::{
-    PublicKeyPin, Settings, SettingsError,
+    LogFormat, LogSettings, PublicKeyPin, Settings, SettingsError,
     environment::Environment,
     merged::{Merged, Source, Sourced, TokenSetting},
     token_file,
@@ -43,7 +43,9 @@ pub(super) fn check(
     let state_dir = mistakes.take(state_dir(merged.state_dir.as_ref()));
     let certificates = mistakes.take(certificates(merged.ca_file.as_ref()));
     let pinned_public_keys = mistakes.take(pins(merged.pinned_public_key.as_ref(), url.as_ref()));
-    let log_level = mistakes.take(log_level(&merged.log_level));
+    let level = mistakes.take(log_level(&merged.log_level));
+    let format = mistakes.take(log_format(&merged.log_format));
+    let log = level.zip(format).map(|(level, format)| log(level, format, environment));
     let metrics = mistakes.take(truth("metrics", &merged.metrics));
     let location =
         mistakes.take(optional("location", merged.location.as_ref(), |text| Text::new(text)));
@@ -65,7 +67,7 @@ pub(super) fn check(
             state_dir: state_dir?,
             certificates: certificates?,
             pinned_public_keys: pinned_public_keys?,
-            log_level: log_level?,
+            log: log?,
             metrics: metrics?,
             location: location?,
             device_type: device_type?,
@@ -313,6 +315,25 @@ fn log_level(set: &Sourced<String>) -> Checked<Level> {
         "debug" => Ok(Level::DEBUG),
         "trace" => Ok(Level::TRACE),
         _ => wrong("log_level", set, "`error`, `warn`, `info`, `debug` or `trace`"),
+    }
+}
+
+fn log_format(set: &Sourced<String>) -> Checked<LogFormat> {
+    match set.value.to_ascii_lowercase().as_str() {
+        "auto" => Ok(LogFormat::Auto),
+        "plain" => Ok(LogFormat::Plain),
+        "json" => Ok(LogFormat::Json),
+        _ => wrong("log_format", set, "`auto`, `plain` or `json`"),
+    }
+}
+
+fn log(level: Level, format: LogFormat, environment: &Environment) -> LogSettings {
+    let is_dumb = environment.text("TERM").is_some_and(|terminal| terminal == "dumb");
+    LogSettings {
+        level,
+        format,
+        may_colour: environment.text("NO_COLOR").is_none() && !is_dumb,
+        journal_stream: environment.text("JOURNAL_STREAM"),
     }
 }
 

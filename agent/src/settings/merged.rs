@@ -78,6 +78,7 @@ pub(crate) struct Merged {
     pub(crate) ca_file: Option<Sourced<PathBuf>>,
     pub(crate) pinned_public_key: Option<Sourced<String>>,
     pub(crate) log_level: Sourced<String>,
+    pub(crate) log_format: Sourced<String>,
     pub(crate) metrics: Sourced<String>,
     pub(crate) location: Option<Sourced<String>>,
     pub(crate) device_type: Sourced<String>,
@@ -214,6 +215,13 @@ pub(crate) fn merge(
                 file.log_level.clone(),
             )
             .unwrap_or_else(|| default("info".to_owned())),
+        log_format: sources
+            .text(
+                Some(("--log-format", flags.log_format.as_ref())),
+                Some("NIXFLEET_LOG_FORMAT"),
+                file.log_format.clone(),
+            )
+            .unwrap_or_else(|| default("auto".to_owned())),
         metrics: sources
             .text(None, Some("NIXFLEET_METRICS"), file.metrics.map(|wanted| wanted.to_string()))
             .unwrap_or_else(|| default("true".to_owned())),

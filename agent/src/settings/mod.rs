@@ -54,8 +54,8 @@ pub(crate) struct Settings {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// The dashboard's public key is one of these, if there are any.
     pub(crate) pinned_public_keys: Vec<PublicKeyPin>,
-    /// How much to log.
-    pub(crate) log_level: Level,
+    /// What is logged, and how.
+    pub(crate) log: LogSettings,
     /// Whether the dashboard is told how busy the host is.
     pub(crate) metrics: bool,
     /// What the dashboard shows of the host.
@@ -84,6 +84,30 @@ pub(crate) struct Settings {
     pub(crate) notify_socket: Option<PathBuf>,
     /// The time within which systemd wants to hear `WATCHDOG=1`, if it does.
     pub(crate) watchdog_period: Option<Duration>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    /// How much.
+    pub(crate) level: Level,
+    /// How a line looks.
+    pub(crate) format: LogFormat,
+    /// Whether a terminal may be written to in colours (<https://no-color.org>).
+    pub(crate) may_colour: bool,
+    /// What systemd says of the stream that leads to its journal.
+    pub(crate) journal_stream: Option<String>,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// As it is best read where it goes to.
+    Auto,
+    /// Text without colours, with the time.
+    Plain,
+    /// A JSON object.
+    Json,
 }
 
 /// Why the settings make no sense. Each names the key, and where there is one, the value and its source.

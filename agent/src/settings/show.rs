@@ -79,6 +79,7 @@ fn lines(merged: &Merged) -> Vec<Line> {
         optional("ca_file", merged.ca_file.as_ref().map(path).as_ref()),
         optional("pinned_public_key", merged.pinned_public_key.as_ref()),
         text("log_level", &merged.log_level),
+        text("log_format", &merged.log_format),
         text("metrics", &merged.metrics),
         optional("location", merged.location.as_ref()),
         text("device_type", &merged.device_type),

@@ -111,8 +111,15 @@ impl Home {
     /// Starts an agent.
     pub(crate) fn start(&self) -> Agent {
         let log = self.folder.path().join("agent.log");
-        let file = File::options().append(true).create(true).open(&log).unwrap();
-        let child = self.command(&[]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let file = File::options().append(true).create(true).open(log).unwrap();
+        self.start_with(Stdio::from(file))
+    }
+
+    /// Starts one whose log goes elsewhere.
+    pub(crate) fn start_with(&self, standard_error: Stdio) -> Agent {
+        let log = self.folder.path().join("agent.log");
+        let mut command = self.command(&[]);
+        let child = command.stdout(Stdio::null()).stderr(standard_error).spawn().unwrap();
         Agent { child, log, record: self.state().join("agent.json") }
     }
 
