@@ -8,7 +8,7 @@ use serde_json::json;
 use support::{
     agent::{Agent, Home, SHARED_TOKEN},
     dashboard::{Answer, Dashboard, Speaks},
-    eventually, journal,
+    eventually,
     wrapper::SUCCEEDS,
 };
 
@@ -91,18 +91,15 @@ fn a_clock_that_is_wrong_shows_in_the_answers() {
 }
 
 #[test]
-fn a_failure_that_stays_the_same_is_written_once() {
+fn a_failure_that_stays_the_same_keeps_its_beginning_and_says_when_it_is_tried_again() {
     let dashboard = Dashboard::new(Speaks::V2);
     dashboard.script(|_| Some(Answer::Text(503, "", "not now".to_owned())));
     let home = Home::new(&dashboard.url(), SUCCEEDS);
     let agent = home.start();
     contact(&agent, "it fails", |contact| contact.failing_since.is_some());
-    let path = journal::open(&home.state()).directory().agent_record();
-    let written = || std::fs::metadata(&path).unwrap().modified().unwrap();
-    let first = written();
-    let calls = dashboard.calls("POST", "/register").len();
-    eventually("more failures", || {
-        (dashboard.calls("POST", "/register").len() >= calls + 2).then_some(())
-    });
-    assert_eq!(written(), first);
+    let first = contact(&agent, "when it is tried again", |_| true);
+    let again = contact(&agent, "a later try", |contact| contact.next_try_at > first.next_try_at);
+    assert_eq!(again.failing_call.as_deref(), Some("heartbeat"));
+    let same = DashboardContact { next_try_at: first.next_try_at, ..again };
+    assert_eq!(same, first);
 }

@@ -1,19 +1,23 @@
-//! How the agent and its dashboard get on, for whoever looks into it at the machine. Said when it changes, and not with
-//! every failure.
+//! How the agent and its dashboard get on, for whoever looks into it at the machine. Said when it changes; of a failure that
+//! stays the same, only when it is tried again.
 
 use std::time::Instant;
 
-use super::{State, action::Action, facts::Protocol};
+use super::{State, action::Action, facts::Protocol, lane::LaneName};
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failing {
+    /// The kind of calls.
+    pub(crate) lane: LaneName,
     /// Since when.
     pub(crate) since: Instant,
     /// The HTTP status, where there was an answer.
     pub(crate) http_status: Option<u16>,
     /// The same in words.
     pub(crate) why: String,
+    /// When it is tried again.
+    pub(crate) next_try: Instant,
 }
 
 /// How they get on.

@@ -23,6 +23,8 @@ pub(crate) enum Event {
     TimeCame,
     /// The machine has slept: the network may be another one.
     Woke,
+    /// Somebody at the machine wants all that there is to be told now.
+    ReportAsked,
     /// A glance has shown that something is new in the journal.
     JournalChanged,
     /// A registration was answered, or not.

@@ -97,7 +97,8 @@ impl Lane {
     /// The call was not; says so when that is news.
     pub(super) fn fail(&mut self, failure: &Failure, now: Instant) -> Option<Note> {
         self.is_busy = false;
-        self.not_before = Some(now + self.delay(failure));
+        let next_try = now + self.delay(failure);
+        self.not_before = Some(next_try);
         if is_passing(failure) {
             return None;
         }
@@ -107,9 +108,11 @@ impl Lane {
         let is_news = known.as_ref().is_none_or(|(known, _)| *known != kind);
         // The words of the same failure may differ each time; the first ones stay.
         let same = known.filter(|(_, failing)| !is_news && failing.http_status == status);
-        let told = same.unwrap_or_else(|| {
-            (kind, Failing { since, http_status: status, why: failure.explanation() })
+        let mut told = same.unwrap_or_else(|| {
+            let (lane, why) = (self.name, failure.explanation());
+            (kind, Failing { lane, since, http_status: status, why, next_try })
         });
+        told.1.next_try = next_try;
         let note = is_news.then(|| Note::Failing { lane: self.name, why: told.1.why.clone() });
         self.trouble = Some(told);
         note
@@ -132,6 +135,12 @@ impl Lane {
             | Failure::Missing { .. }
             | Failure::Unauthorized { .. } => own,
         }
+    }
+
+    /// A person at the machine does not want to wait, whatever the wait is for.
+    pub(super) fn hurry(&mut self) {
+        self.not_before = None;
+        self.delays = self.schedule.build();
     }
 
     /// No call before this time.
@@ -218,6 +227,22 @@ mod tests {
         // That it answers elsewhere does not cut short what it asked for here.
         lane.dashboard_is_back();
         assert!(!lane.is_free(now));
+    }
+
+    #[test]
+    fn who_is_asked_to_hurry_waits_for_nothing_and_then_anew() {
+        let now = Instant::now();
+        let mut lane = Lane::new(LaneName::Report, 1);
+        let after = Some(Duration::from_mins(10));
+        for _ in 0..9 {
+            lane.fail(&Failure::Retry { after, status: Some(429), why: String::new() }, now);
+        }
+        assert!(!lane.is_free(now));
+        lane.hurry();
+        assert!(lane.is_free(now));
+        lane.fail(&unreachable(), now);
+        assert!(lane.opens_at().unwrap() - now <= SHORTEST * 2);
+        assert_eq!(lane.failing().unwrap().next_try, lane.opens_at().unwrap());
     }
 
     #[test]

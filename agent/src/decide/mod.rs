@@ -210,6 +210,7 @@ impl State {
             Event::TimeCame | Event::Done | Event::WrapperEnded => {}
             Event::Woke => self.woke(now),
             Event::JournalChanged => self.look_soon(now),
+            Event::ReportAsked => self.report_soon(now),
             Event::Registered(reply) => self.registered(reply, now, actions),
             Event::Polled(reply) => self.polled(reply, now, actions),
             Event::Acknowledged { command, reply } => {
@@ -340,6 +341,15 @@ impl State {
         for lane in self.lanes_mut() {
             lane.dashboard_is_back();
         }
+    }
+
+    /// A heartbeat and all that waits, as soon as may be. A heartbeat that is under way will do.
+    fn report_soon(&mut self, now: Instant) {
+        for lane in self.lanes_mut() {
+            lane.hurry();
+        }
+        self.heartbeat_due = now;
+        self.look_soon(now);
     }
 
     /// What has failed before the machine slept says nothing about now.

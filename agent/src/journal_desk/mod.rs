@@ -17,7 +17,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -184,6 +184,8 @@ impl Desk {
             noted.failing_since = failing_since;
             noted.http_status = failing.and_then(|failing| failing.http_status);
             noted.failure = failing.map(|failing| redactor.redact(&failing.why));
+            noted.failing_call = failing.map(|failing| failing.lane.to_string());
+            noted.next_try_at = failing.map(|failing| moment_of(failing.next_try));
         })
     }
 
@@ -244,8 +246,11 @@ impl Desk {
     }
 }
 
-/// The wall clock at that time.
+/// The wall clock at that time, which may be to come.
 fn moment_of(instant: Instant) -> Timestamp {
-    let ago = SignedDuration::try_from(instant.elapsed()).unwrap_or(SignedDuration::ZERO);
-    Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::MIN)
+    let (now, here) = (Instant::now(), Timestamp::now());
+    let signed = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::ZERO);
+    let ago = signed(now.saturating_duration_since(instant));
+    let ahead = signed(instant.saturating_duration_since(now));
+    here.checked_add(ahead - ago).unwrap_or(here)
 }

@@ -38,6 +38,10 @@ use crate::{
     wrapper::Wrapper,
 };
 
+/// By which somebody at the machine says that the dashboard is to hear all that there is. It is caught before `agent.json`
+/// is there, so it ends nobody who can be found.
+const ASKED: SignalKind = SignalKind::user_defined1();
+
 /// Why the agent does not come up.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -70,8 +74,9 @@ impl StartError {
 
 /// Runs the agent until it is asked to end.
 pub(crate) async fn run(settings: Settings, origin: Origin, known_tokens: KnownTokens) -> Exit {
-    let mut end = match EndSignals::catch().map_err(StartError::Signals) {
-        Ok(end) => end,
+    let signals = EndSignals::catch().and_then(|end| Ok((end, signal(ASKED)?)));
+    let (mut end, asked) = match signals.map_err(StartError::Signals) {
+        Ok(signals) => signals,
         Err(error) => return give_up(&error),
     };
     tokio::select! {
@@ -80,7 +85,7 @@ pub(crate) async fn run(settings: Settings, origin: Origin, known_tokens: KnownT
             tracing::info!("ending, as asked");
             Exit::Done
         }
-        exit = live(settings, origin, known_tokens) => exit,
+        exit = live(settings, origin, known_tokens, asked) => exit,
     }
 }
 
@@ -89,8 +94,13 @@ fn give_up(error: &StartError) -> Exit {
     error.exit()
 }
 
-async fn live(settings: Settings, origin: Origin, known_tokens: KnownTokens) -> Exit {
-    match Agent::come_up(settings, origin, known_tokens).await {
+async fn live(
+    settings: Settings,
+    origin: Origin,
+    known_tokens: KnownTokens,
+    asked: Signal,
+) -> Exit {
+    match Agent::come_up(settings, origin, known_tokens, asked).await {
         Ok(agent) => agent.go_on().await,
         Err(error) => give_up(&error),
     }
@@ -146,6 +156,8 @@ struct Agent {
     watch: Arc<JournalWatch>,
     state: State,
     tasks: JoinSet<Result<Event, DeskGone>>,
+    /// `report-now`'s signal.
+    asked: Signal,
     /// Held as long as the agent lives, and stamped as long as its loop turns.
     lock: Lock,
 }
@@ -156,6 +168,7 @@ impl Agent {
         settings: Settings,
         origin: Origin,
         known_tokens: KnownTokens,
+        asked: Signal,
     ) -> Result<Self, StartError> {
         let directory = StateDir::prepare(&settings.state_dir)?;
         let lock = running_agent::become_the_one(&directory).await?;
@@ -193,6 +206,7 @@ impl Agent {
             watch,
             state,
             tasks: JoinSet::new(),
+            asked,
             lock,
         })
     }
@@ -221,6 +235,10 @@ impl Agent {
             () = tokio::time::sleep_until(wake_at.into()) => {
                 let has_slept = self.shared.client.has_slept();
                 return Ok(if has_slept { Event::Woke } else { Event::TimeCame });
+            }
+            Some(()) = self.asked.recv() => {
+                tracing::info!("somebody here wants all that there is to be told now");
+                return Ok(Event::ReportAsked);
             }
         };
         match ended {

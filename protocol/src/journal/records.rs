@@ -554,12 +554,18 @@ impl Record for RunningProgram {
 pub struct DashboardContact {
     /// The protocol that the dashboard speaks, once it has answered.
     pub protocol: Option<u32>,
+    /// The kind of calls that fail, if the last one did; where several do, the heartbeat before the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_call: Option<String>,
     /// Since when it fails, if the last call failed.
     pub failing_since: Option<Timestamp>,
     /// The HTTP status of the last failure, where there was an answer at all.
     pub http_status: Option<u16>,
     /// The last failure in words.
     pub failure: Option<String>,
+    /// When that is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<Timestamp>,
     /// How far this host's clock is ahead of the dashboard's, in seconds, by the last answer that said a date.
     pub clock_ahead_seconds: Option<i64>,
 }

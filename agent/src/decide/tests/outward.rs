@@ -1,7 +1,7 @@
 //! What others on this machine are to know of the agent: that it lives, and how it gets on with its dashboard.
 
 use super::*;
-use crate::decide::contact::Contact;
+use crate::decide::{contact::Contact, lane::LaneName};
 
 fn is_seen_within(systemd_watches: Option<Duration>, limit: Duration) {
     let began = Instant::now();
@@ -43,36 +43,71 @@ fn contacts(actions: &[Action]) -> Vec<Contact> {
 }
 
 #[test]
-fn contact_is_said_when_it_changes_and_not_with_every_failure() {
+fn contact_says_what_fails_since_when_and_when_it_is_tried_again() {
     let mut core = Core::new();
     assert_eq!(contacts(&core.event(Event::TimeCame)), []);
     let failed = |core: &mut Core, failure: Failure| {
         core.now += Duration::from_mins(6);
         core.event(Event::TimeCame);
-        contacts(&core.event(Event::Registered(Err(failure))))
+        let contacts = contacts(&core.event(Event::Registered(Err(failure))));
+        let failing = contacts[0].failing.clone().unwrap();
+        let again = failing.next_try - core.now;
+        assert!(again >= Duration::from_secs(1) && again <= Duration::from_mins(5), "{again:?}");
+        assert_eq!((contacts.len(), failing.lane), (1, LaneName::Register));
+        failing
     };
     let unreachable = |why: &str| Failure::unreachable(why.to_owned());
     let first = failed(&mut core, unreachable("connection refused"));
     let since = core.now;
-    let failing = first[0].failing.as_ref().unwrap();
-    assert_eq!((failing.since, failing.http_status), (since, None));
-    assert_eq!(failing.why, "connection refused");
-    assert_eq!(failed(&mut core, unreachable("connection refused")), []);
-    assert_eq!(failed(&mut core, unreachable("it did not answer in time")), [], "much the same");
-    let answered = failed(&mut core, Failure::nonsense(502, "bad gateway".to_owned()));
-    let failing = answered[0].failing.as_ref().unwrap();
-    assert_eq!((failing.since, failing.http_status), (since, Some(502)), "since the first one");
-    assert_eq!(failed(&mut core, Failure::nonsense(502, "bad gateway, 2".to_owned())), []);
-    let other = failed(&mut core, Failure::nonsense(500, "oh".to_owned()));
-    assert_eq!(other[0].failing.as_ref().unwrap().http_status, Some(500));
-    let refused = Failure::Unauthorized { status: 401, has_other: false };
-    let rejected = failed(&mut core, refused);
-    assert_eq!(rejected[0].failing.as_ref().unwrap().http_status, Some(401));
-
+    for (failure, http_status, why) in [
+        (unreachable("connection refused"), None, "connection refused"),
+        // Much the same.
+        (unreachable("it did not answer in time"), None, "connection refused"),
+        (Failure::nonsense(502, "bad gateway".to_owned()), Some(502), "bad gateway"),
+        (Failure::nonsense(502, "bad gateway, 2".to_owned()), Some(502), "bad gateway"),
+        (Failure::nonsense(500, "oh".to_owned()), Some(500), "oh"),
+        (Failure::Unauthorized { status: 401, has_other: false }, Some(401), "token"),
+    ] {
+        let failing = failed(&mut core, failure);
+        assert_eq!((failing.since, failing.http_status), (since, http_status), "since the first");
+        assert!(failing.why.contains(why), "{failing:?}");
+        assert!(failing.next_try > first.next_try);
+    }
     let good = contacts(&core.registered(Protocol::V2, None));
     assert_eq!(good, [Contact { protocol: Some(Protocol::V2), failing: None }]);
     core.passes(Duration::from_secs(30));
     assert_eq!(contacts(&core.registered(Protocol::V2, None)), []);
+}
+
+#[test]
+fn who_asks_has_a_heartbeat_and_all_that_waits_sent_at_once() {
+    let result = ended(Initiator::User, Duration::from_secs(3), true);
+    let look = Look { switches: vec![result], ..Look::default() };
+    let (mut core, actions) = Core::with(Protocol::V2, look);
+    let id = core.look.switches[0].id;
+    assert_eq!(reports(&actions), [(id, FINAL)]);
+    let failure = Failure::Retry {
+        after: Some(Duration::from_hours(1)),
+        status: Some(503),
+        why: String::new(),
+    };
+    core.event(Event::Reported {
+        switch: id,
+        stage: FINAL,
+        standing: Standing::default(),
+        reply: Err(failure),
+    });
+    let waits = core.passes(Duration::from_secs(10));
+    assert!(reports(&waits).is_empty() && !waits.contains(&Action::Register), "{waits:?}");
+    let asked = core.event(Event::ReportAsked);
+    assert_eq!(reports(&asked), [(id, FINAL)]);
+    assert!(asked.contains(&Action::Register), "{asked:?}");
+    // One that is under way will do.
+    assert!(!core.event(Event::ReportAsked).contains(&Action::Register));
+    // Nobody hurries it after that.
+    core.registered(Protocol::V2, None);
+    assert!(!core.passes(Duration::from_secs(20)).contains(&Action::Register));
+    assert!(core.passes(Duration::from_secs(10)).contains(&Action::Register));
 }
 
 #[test]
