@@ -25,6 +25,14 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Say how the agent is, what it is at, and what needs attention
+    Status {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the running agent send a heartbeat and all that waits, at once
+    ReportNow,
     #[command(flatten)]
     Manual(nixfleet_manual::Verb),
 }

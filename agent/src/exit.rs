@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// It was asked to end, or the dashboard asked for a restart.
     Done,
+    /// Something needs somebody: `status` says what, `report-now` why it was in vain.
+    Attention,
     /// The command line makes no sense (`EX_USAGE`).
     Usage,
     /// A part of the agent broke; its service manager starts a new one (`EX_SOFTWARE`).
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Done => Self::SUCCESS,
+            Exit::Attention => Self::from(1),
             Exit::Usage => Self::from(64),
             Exit::Broken => Self::from(70),
             Exit::StateDir => Self::from(74),

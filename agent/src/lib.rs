@@ -15,6 +15,7 @@
 //! - `wrapper`: starting `nixfleet-switch`.
 //! - `report`, `host_facts`: what the dashboard is told.
 //! - `known_tokens`: what is kept out of everything that is written or sent.
+//! - `inquiry`, `status`, `report_now`: what somebody at the machine may ask.
 //! - `logging`, `log_file`, `messages`, `exit`: the log, the file that it may go to, words to people, exit codes.
 //! - `plist_text`: a word out of a property list.
 
@@ -24,6 +25,7 @@ mod decide;
 mod exit;
 mod file_stamp;
 mod host_facts;
+mod inquiry;
 mod installed_watch;
 mod journal_desk;
 mod known_tokens;
@@ -33,12 +35,14 @@ mod manual;
 mod messages;
 mod plist_text;
 mod report;
+mod report_now;
 mod run;
 mod running_agent;
 mod settings;
+mod status;
 mod wrapper;
 
-use std::{env, io, path::Path, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
 use clap::CommandFactory as _;
 
@@ -58,6 +62,8 @@ pub fn main() -> ExitCode {
     match command_line.verb {
         Some(Verb::Manual(verb)) => tell(&verb).into(),
         Some(Verb::CheckConfig { json }) => check_config(origin.load(), json).into(),
+        Some(Verb::Status { json }) => inquiry::status(&origin.load(), json).into(),
+        Some(Verb::ReportNow) => inquiry::report_now(&origin.load()).into(),
         Some(Verb::Run) | None => match origin.load().checked {
             Ok(settings) => run(settings, origin).into(),
             Err(errors) => {
@@ -103,14 +109,7 @@ fn check_config(outcome: Outcome, as_json: bool) -> Exit {
         (Ok(_), Some(merged)) => (settings::print(&merged, as_json), Exit::Done),
         (Ok(_), None) => (Ok(()), Exit::Done),
     };
-    match printed {
-        Ok(()) => exit,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
-        Err(error) => {
-            messages::fail(&format!("cannot write to the standard output: {error}"));
-            Exit::StateDir
-        }
-    }
+    messages::printed(printed, exit)
 }
 
 fn run(settings: Settings, origin: Origin) -> Exit {

@@ -5,7 +5,12 @@ use nixfleet_manual::{Manual, Table, Words};
 /// The pages and the end of `--help`.
 pub(crate) const MANUAL: Manual = Manual {
     program: PROGRAM,
-    commands: &[("run", RUN), ("check-config", CHECK_CONFIG)],
+    commands: &[
+        ("run", RUN),
+        ("check-config", CHECK_CONFIG),
+        ("status", STATUS),
+        ("report-now", REPORT_NOW),
+    ],
     see_also: &["nixfleet-switch(1)", "nixfleet-dashboard(1)"],
 };
 
@@ -20,6 +25,8 @@ const PROGRAM: Words = Words {
         ("nixfleet-agent", "run, with what the config file says"),
         ("nixfleet-agent --config ~/fleet.toml", "run with this file"),
         ("nixfleet-agent check-config", "say what is set, and by what"),
+        ("nixfleet-agent status", "how the one that runs is, and what needs attention"),
+        ("nixfleet-agent report-now", "have it tell the dashboard all it has, at once"),
         ("nixfleet-agent --log-level debug", "see what it does"),
     ],
 };
@@ -116,4 +123,40 @@ const CHECK_CONFIG: Words = Words {
         ("nixfleet-agent check-config", "what is set, and by what"),
         ("nixfleet-agent check-config --config new.toml", "try a file before it is used"),
     ],
+};
+
+const STATUS: Words = Words {
+    description: &[
+        "It reads files and talks to nobody, so it says something as well when no agent runs. Where the token comes from is said, never the token.",
+        "With `--json`, each thing that needs attention has an `id`: `config-wrong`, `agent-not-running`, `agent-stuck`, `token-rejected`, `dashboard-fails`, `heartbeat-missing`, `results-waiting`, `clock-wrong`.",
+    ],
+    exit_codes: &[
+        ("0", "all is well"),
+        ("1", "something needs attention; it is said what"),
+        ("64", "the command line makes no sense"),
+        ("74", "the state directory cannot be read, or the outcome cannot be written"),
+        ("78", "the configuration does not say where the state directory is"),
+    ],
+    environment: ENVIRONMENT,
+    files: FILES,
+    examples: &[
+        ("nixfleet-agent status", "how the agent is"),
+        ("nixfleet-agent status --json", "the same for a program"),
+    ],
+};
+
+const REPORT_NOW: Words = Words {
+    description: &[
+        "The agent is asked by a signal. It sends a heartbeat and all that waits, and does not wait any longer where it has failed before or was told to wait. The command ends when the dashboard has taken the heartbeat, and after 30 seconds at the latest.",
+    ],
+    exit_codes: &[
+        ("0", "the dashboard has taken a heartbeat"),
+        ("1", "it has not, or no agent runs; it is said why"),
+        ("64", "the command line makes no sense"),
+        ("74", "the state directory cannot be read"),
+        ("78", "the configuration does not say where the state directory is"),
+    ],
+    environment: ENVIRONMENT,
+    files: FILES,
+    examples: &[("nixfleet-agent report-now", "do not wait for the next try")],
 };

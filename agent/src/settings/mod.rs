@@ -23,11 +23,12 @@ use rustls::pki_types::CertificateDer;
 use tracing::Level;
 
 pub(crate) use environment::Environment;
+pub(crate) use merged::Merged;
 pub(crate) use public_key_pin::PublicKeyPin;
-pub(crate) use show::{print, print_errors};
+pub(crate) use show::{print, print_errors, said, token_place};
 
 use crate::{command_line::Flags, messages};
-use merged::{Merged, Source};
+use merged::Source;
 use token_file::TokenFileError;
 use token_source::TokenSource;
 

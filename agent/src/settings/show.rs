@@ -41,13 +41,25 @@ pub(crate) fn print(merged: &Merged, as_json: bool) -> io::Result<()> {
 /// Prints every mistake: as JSON on standard output, else on standard error.
 pub(crate) fn print_errors(errors: &[SettingsError], as_json: bool) -> io::Result<()> {
     if as_json {
-        let errors: Vec<String> = errors.iter().map(|error| messages::with_causes(error)).collect();
-        return writeln!(io::stdout().lock(), "{}", json!({"ok": false, "errors": errors}));
+        let errors = json!({"ok": false, "errors": said(errors)});
+        return writeln!(io::stdout().lock(), "{errors}");
     }
     for error in errors {
         messages::fail(&format!("configuration: {}", messages::with_causes(error)));
     }
     Ok(())
+}
+
+/// Every mistake in words.
+pub(crate) fn said(errors: &[SettingsError]) -> Vec<String> {
+    errors.iter().map(|error| messages::with_causes(error)).collect()
+}
+
+/// Where the token comes from, and who says so, where one is set.
+pub(crate) fn token_place(merged: &Merged) -> Option<(String, String)> {
+    let line = lines(merged).into_iter().find(|line| line.key == "token")?;
+    let place = line.value.as_str()?.trim_start_matches('(').trim_end_matches(", not shown)");
+    Some((place.to_owned(), line.source.to_string()))
 }
 
 fn lines(merged: &Merged) -> Vec<Line> {
