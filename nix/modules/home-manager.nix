@@ -55,7 +55,8 @@ let
     # A switch that the agent starts is as fast as one at the terminal. `Background` would slow it down.
     ProcessType = "Standard";
     # launchd does not start a job whose log it cannot open. This folder is in every home, and the home is the user's; in
-    # /tmp, the file may be another user's. There is one for errors only, for the agent writes nothing else.
+    # /tmp, the file may be another user's. There is one for errors only, for the agent writes nothing else; it
+    # keeps that within its size, which launchd does not.
     StandardErrorPath = "${home}/Library/Logs/nixfleet-agent.log";
   }
   // lib.optionalAttrs (cfg.domain == "user") { LimitLoadToSessionType = "Background"; }

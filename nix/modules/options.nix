@@ -182,6 +182,27 @@ in
       description = "How much the agent logs.";
     };
 
+    logFormat = mkOption {
+      type = types.enum [
+        "auto"
+        "plain"
+        "json"
+      ];
+      default = "auto";
+      example = "json";
+      description = ''
+        How a line of the log looks: `auto` is text as it is best read where it goes to, `plain` text with the time, `json`
+        an object for a program.
+      '';
+    };
+
+    metrics = mkOption {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether the dashboard is told how busy CPUs and memory of the host are.";
+    };
+
     settings = mkOption {
       inherit (pkgs.formats.toml { }) type;
       default = { };

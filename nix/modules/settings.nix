@@ -121,6 +121,9 @@ let
         device_type = cfg.deviceType;
         theme_color = cfg.themeColor;
         log_level = cfg.logLevel;
+        # What is so without being said is not said.
+        log_format = if cfg.logFormat == "auto" then null else cfg.logFormat;
+        metrics = if cfg.metrics then null else false;
         repo_url = cfg.repoUrl;
         repo_dir = cfg.configRepo;
         switch_timeout = cfg.switch.timeout;

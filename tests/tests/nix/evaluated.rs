@@ -22,6 +22,7 @@ pub(crate) const GOOD: &str =
 pub(crate) const ALL: &str = r##"
     hostname = "imac0"; interval = 5; location = "work"; deviceType = "laptop"; themeColor = "#f7768e"; logLevel = "debug";
     pinnedPublicKey = [ "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" ];
+    logFormat = "json"; metrics = false;
     repoUrl = "git@github.com:me/nixcfg.git"; branch = "live"; sshKeyFile = "/Users/me/.ssh/key";
     switch = { timeout = "90min"; arguments = [ "-b" "backup" ]; };
     settings = { criticality = "high"; environment.NIX_CONFIG = "max-jobs = 2"; };

@@ -26,7 +26,7 @@ fn the_config_file_has_what_is_set_and_the_agent_takes_it() {
     });
     let all = json!({
         "url": "https://fleet.example.org", "token_file": token, "interval": 5, "location": "work",
-        "device_type": "laptop", "log_level": "debug", "hostname": "imac0", "theme_color": "#f7768e",
+        "device_type": "laptop", "log_level": "debug", "log_format": "json", "metrics": false, "hostname": "imac0", "theme_color": "#f7768e",
         "repo_url": "git@github.com:me/nixcfg.git", "branch": "live", "ssh_key_file": "/Users/me/.ssh/key",
         "flake_attribute": "imac0", "switch_timeout": "90min", "switch_arguments": ["-b", "backup"],
         "pinned_public_key": ["sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],

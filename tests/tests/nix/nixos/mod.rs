@@ -17,7 +17,7 @@ use crate::{
 
 /// Everything set that a system can have beside the user.
 const ALL: &str = r##"
-    hostname = "srv"; interval = 5; location = "work"; deviceType = "server"; themeColor = "#f7768e"; logLevel = "debug";
+    hostname = "srv"; interval = 5; location = "work"; deviceType = "server"; themeColor = "#f7768e"; logLevel = "debug"; logFormat = "json"; metrics = false;
     repoUrl = "git@github.com:me/nixcfg.git"; branch = "live"; sshKeyFile = "/run/key";
     switch = { timeout = "90min"; arguments = [ "-L" ]; };
     settings = { criticality = "high"; };
