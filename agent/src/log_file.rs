@@ -105,3 +105,40 @@ fn empty() -> io::Result<()> {
     rustix::fs::seek(&log, rustix::fs::SeekFrom::Start(0))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_job_names_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let definition = folder.path().join("agent.plist");
+        for (text, expected) in [
+            ("<dict><key>StandardErrorPath</key>\n<string>/log</string></dict>", Some("/log")),
+            ("<dict><key>Label</key><string>/log</string></dict>", None),
+            ("bplist00", None),
+        ] {
+            fs::write(&definition, text).unwrap();
+            assert_eq!(named_by(&definition), expected.map(PathBuf::from), "{text}");
+        }
+        assert_eq!(named_by(&folder.path().join("none")), None);
+    }
+
+    #[test]
+    fn only_the_very_same_file_is_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, other) = (folder.path().join("log"), folder.path().join("other"));
+        let definition = folder.path().join("agent.plist");
+        for path in [&log, &other] {
+            fs::write(path, "").unwrap();
+        }
+        let metadata = fs::metadata(&log).unwrap();
+        for (named, expected) in [(&log, Some(&log)), (&other, None)] {
+            let text =
+                format!("<key>StandardErrorPath</key><string>{}</string>", named.to_str().unwrap());
+            fs::write(&definition, text).unwrap();
+            assert_eq!(path_of(&metadata, Some(&definition)).as_ref(), expected);
+        }
+    }
+}

@@ -40,6 +40,33 @@ fn the_generation_is_the_checkout_s_revision_also_after_a_pull() {
 }
 
 #[test]
+fn the_checkout_is_the_one_that_switches_are_made_from() {
+    let url = "https://git.example.org/nixcfg";
+    for (variables, checkout) in [
+        (&[("NIXFLEET_FLAKE", "flake"), ("NIXFLEET_REPO_DIR", "named")][..], "flake"),
+        (&[("NIXFLEET_FLAKE", "flake/hosts/mac")], "flake"),
+        (&[("NIXFLEET_REPO_URL", url)], ".local/state/nixfleet/repo"),
+        (&[("NIXFLEET_REPO_URL", url), ("NIXFLEET_FLAKE", "flake")], "flake"),
+        (&[("NIXFLEET_FLAKE", "github:me/nixcfg"), ("NIXFLEET_REPO_DIR", "named")], "named"),
+    ] {
+        let dashboard = Dashboard::new(Speaks::V1);
+        let mut home = Home::new(&dashboard.url(), SUCCEEDS);
+        let folder = home.folder.path().to_owned();
+        for name in ["flake", "named", ".local/state/nixfleet/repo"] {
+            commit(&folder.join(name), if name == checkout { ONE } else { TWO }).unwrap();
+        }
+        for (name, value) in variables {
+            let path = folder.join(value);
+            let is_path = !value.contains(':');
+            home = home.with(name, if is_path { path.to_str().unwrap() } else { value });
+        }
+        let _agent = home.start();
+        let first = dashboard.first("POST", "/register");
+        assert_eq!(first.body["current_generation"], ONE, "{variables:?}");
+    }
+}
+
+#[test]
 fn a_home_folder_that_nobody_named_is_no_checkout() {
     let dashboard = Dashboard::new(Speaks::V1);
     let home = Home::new(&dashboard.url(), SUCCEEDS);
