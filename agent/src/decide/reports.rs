@@ -1,12 +1,13 @@
 //! What the dashboard is told about switches, and in which order.
 //!
 //! Results first, oldest first; how a switch is getting on only when no result waits. A result that the dashboard cannot
-//! digest lets the others pass after some tries.
+//! digest lets the others pass after some tries. A v1 dashboard closes the newest open command by whatever it is told: of
+//! its own commands it is told newest first.
 
 use std::time::{Duration, Instant};
 
 use nixfleet_protocol::{
-    journal::records::{Initiator, SwitchId},
+    journal::records::{Initiator, Outcome, SwitchId},
     lifecycle::Phase,
 };
 
@@ -41,11 +42,11 @@ impl State {
     }
 
     fn next_report(&self, protocol: Protocol, now: Instant) -> Option<(SwitchId, Stage)> {
-        let users_wait = self.users_wait(protocol);
+        let only = self.newest_open(protocol);
         self.switches
             .values()
             .filter(|tracked| !tracked.is_resting(now))
-            .filter(|tracked| !(users_wait && tracked.view.initiator == Initiator::User))
+            .filter(|tracked| only.is_none_or(|only| tracked.view.id == only))
             .filter_map(|tracked| {
                 let stage = match protocol {
                     Protocol::V1 => v1_stage(tracked, now),
@@ -57,15 +58,22 @@ impl State {
             .map(|(_, id, stage)| (id, stage))
     }
 
-    /// On v1 a status closes the newest open command, whichever that is. So while a command of the dashboard's is open,
-    /// what users did on their own is held back.
-    fn users_wait(&self, protocol: Protocol) -> bool {
-        let is_open = |tracked: &TrackedSwitch| {
+    /// On v1 a status closes the newest open command, whichever that is. So while commands of the dashboard's are open, no
+    /// other result is told than that of the newest, which may have to end first; neither of an older one nor what users
+    /// did on their own.
+    fn newest_open(&self, protocol: Protocol) -> Option<SwitchId> {
+        let is_open = |tracked: &&TrackedSwitch| {
             tracked.view.initiator == Initiator::Agent
                 && tracked.view.phase != Phase::Empty
                 && !tracked.view.is_answered
         };
-        protocol == Protocol::V1 && self.switches.values().any(is_open)
+        match protocol {
+            Protocol::V1 => {
+                let open = self.switches.values().filter(is_open);
+                open.map(|tracked| tracked.view.id).max()
+            }
+            Protocol::V2 => None,
+        }
     }
 
     pub(super) fn reported(
@@ -140,7 +148,9 @@ fn v1_stage(tracked: &TrackedSwitch, now: Instant) -> Option<Stage> {
     let is_open = !tracked.view.is_answered && tracked.refusal.is_none();
     let is_untold = tracked.told_final().is_none();
     let ended_for = tracked.ended_for(now)?;
-    let is_time = ended.has_reload || ended_for >= V1_AWAITS_RELOAD_FOR;
+    // What did not start has done nothing to the agent's job.
+    let has_no_more_to_say = ended.has_reload || ended.outcome == Outcome::NotStarted;
+    let is_time = has_no_more_to_say || ended_for >= V1_AWAITS_RELOAD_FOR;
     // Told after the result, the end of the tests would be taken for that of later ones.
     let has_tests_told = !tracked.has_news_of_tests() || ended_for >= V1_AWAITS_TESTS_FOR;
     (is_open && is_untold && is_time && has_tests_told)

@@ -440,6 +440,40 @@ fn on_v1_a_user_s_result_waits_for_the_dashboard_s_own_switch() {
 }
 
 #[test]
+fn on_v1_the_newest_of_the_dashboard_s_commands_is_told_first() {
+    let first = switch(Initiator::Agent, Phase::Running);
+    let not_started =
+        Ended { outcome: Outcome::NotStarted, age: Duration::ZERO, has_reload: false };
+    let second =
+        SwitchView { ended: Some(not_started), ..ended(Initiator::Agent, Duration::ZERO, false) };
+    let (_, actions) = Core::with(Protocol::V1, look(vec![first.clone(), second.clone()]));
+    assert_eq!(reports(&actions), [(second.id, FINAL_ALONE)], "nothing is waited for");
+
+    let done = SwitchView { id: first.id, ..ended(Initiator::Agent, Duration::ZERO, true) };
+    let running = switch(Initiator::Agent, Phase::Running);
+    let (mut core, actions) = Core::with(Protocol::V1, look(vec![done.clone(), running.clone()]));
+    assert_eq!(reports(&actions), [], "it would close the one that runs");
+    let over = SwitchView { id: running.id, ..ended(Initiator::Agent, Duration::ZERO, true) };
+    core.look.switches = vec![done.clone(), over.clone()];
+    assert_eq!(reports(&core.look()), [(over.id, FINAL)]);
+    core.look.switches = vec![done.clone(), SwitchView { is_answered: true, ..over }];
+    let told = Event::Reported {
+        standing: Standing::default(),
+        switch: running.id,
+        stage: FINAL,
+        reply: Ok(None),
+    };
+    core.event(told);
+    core.serial += 1;
+    let serial = core.serial;
+    let marked = Event::SwitchMarked { serial, switch: running.id, is_done: true };
+    assert_eq!(reports(&core.event(marked)), [(done.id, FINAL)]);
+
+    let (_, actions) = Core::with(Protocol::V2, look(vec![done.clone(), running]));
+    assert!(reports(&actions).contains(&(done.id, FINAL)), "there results close by id");
+}
+
+#[test]
 fn a_refused_result_is_set_aside_and_the_next_one_goes() {
     let first = ended(Initiator::Agent, Duration::from_hours(1), true);
     let second = ended(Initiator::User, Duration::from_mins(1), true);

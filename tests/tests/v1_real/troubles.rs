@@ -1,0 +1,77 @@
+//! Agents that are killed, and commands in a hurry.
+
+use std::time::Duration;
+
+use nixfleet_tests::stage::{mac::Mac, processes, wait};
+use rustix::process::Signal;
+
+use crate::{
+    Real,
+    operator::{Operator, Row},
+};
+
+/// Asks for a switch, and waits until home-manager builds.
+fn building(mac: &Mac, operator: &Operator, host: &str, scenario: &str) -> Row {
+    let runs = mac.folder.home_manager_runs();
+    mac.folder.scenario(scenario).unwrap();
+    let row = operator.deliver(host, "switch");
+    wait::until_true("home-manager builds", wait::PATIENCE, || {
+        Ok(mac.folder.home_manager_runs() > runs)
+    })
+    .unwrap();
+    row
+}
+
+#[test]
+fn the_next_agent_closes_the_row_of_a_switch_by_its_true_result() {
+    const DEAD: &str = "killed";
+    let Some(real) = Real::there() else { return };
+    let mac = real.mac(DEAD, &real.url, "");
+    let operator = Operator::log_in(&real);
+    operator.wait_until_online(DEAD);
+    for (scenario, status, beginning) in [
+        ("BUILD_SECONDS=20", "ok", "Switch: succeeded"),
+        ("BUILD_SECONDS=20\nFAIL_AT=before-bootout", "error", "Switch: failed with exit code 1"),
+    ] {
+        let row = building(&mac, &operator, DEAD, scenario);
+        let old = mac.agent().unwrap().unwrap();
+        processes::signal(old.process.pid, Signal::KILL);
+        let runs = mac.folder.home_manager_runs();
+        mac.wait_for_next_agent(&old).unwrap();
+        // What the agent says when it comes up has been said by now.
+        std::thread::sleep(Duration::from_secs(1));
+        let open = operator.again(DEAD, &row);
+        assert_eq!((open.status.as_str(), open.completed_at), ("running", None));
+        let closed = operator.wait_until_closed(DEAD, &row);
+        assert_eq!(closed.status, status, "{closed}");
+        assert!(closed.output.as_deref().unwrap().starts_with(beginning), "{closed}");
+        assert_eq!(mac.folder.home_manager_runs(), runs, "it was run once");
+    }
+    assert_eq!(operator.rows(DEAD).len(), 2);
+}
+
+#[test]
+fn of_two_commands_each_has_its_own_row() {
+    const BUSY: &str = "busy";
+    let Some(real) = Real::there() else { return };
+    let mac = real.mac(BUSY, &real.url, "");
+    let operator = Operator::log_in(&real);
+    operator.wait_until_online(BUSY);
+
+    // The dashboard closes the newest open row, whatever the status is for.
+    let first = building(&mac, &operator, BUSY, "BUILD_SECONDS=12");
+    let second = operator.ask(BUSY, "switch");
+    assert_eq!(second.status, "error", "{second}");
+    assert!(second.output.as_deref().unwrap().starts_with("Switch: not started"), "{second}");
+    assert_eq!(operator.again(BUSY, &first).completed_at, None, "that was not its status");
+    let first = operator.wait_until_closed(BUSY, &first);
+    assert_eq!(first.status, "ok", "{first}");
+    assert!(first.output.as_deref().unwrap().starts_with("Switch: succeeded"), "{first}");
+
+    // It has one place for a command: the later one takes the place of the one before.
+    mac.folder.scenario("").unwrap();
+    operator.queue(BUSY, "pull");
+    let last = operator.ask(BUSY, "switch");
+    let rows = operator.rows(BUSY);
+    assert_eq!((last.command.as_str(), last.status.as_str(), rows.len()), ("switch", "ok", 3));
+}
