@@ -4,7 +4,7 @@
 //! - `operator`: an operator in that dashboard's page.
 //! - `recorder`: a place between agent and dashboard that keeps what is said.
 //! - `commands`: every command, from the page to its row.
-//! - `troubles`: agents that are killed, commands in a hurry.
+//! - `troubles`: agents that are killed, commands in a hurry, tokens that are no longer good.
 //! - `limits`: what it takes and what it refuses.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]

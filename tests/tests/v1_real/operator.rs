@@ -1,7 +1,7 @@
 //! An operator who is logged in at the dashboard's page.
 
 use nixfleet_tests::stage::wait;
-use reqwest::{Client, RequestBuilder, Response, header, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, header, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -29,8 +29,13 @@ pub(crate) struct Row {
 impl Operator {
     pub(crate) fn log_in(real: &Real) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client =
-            Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
+        // It ends a connection that is idle for five seconds, perhaps just when the next call begins.
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()
+            .unwrap();
         let mut operator = Self {
             url: real.url.clone(),
             cookie: String::new(),
@@ -67,15 +72,33 @@ impl Operator {
         serde_json::from_str(&self.send(request).1).unwrap()
     }
 
-    /// Queues a command.
-    pub(crate) fn queue(&self, host: &str, command: &str) {
+    /// Does something that the page protects: it wants the session's own word as well.
+    fn change(&self, method: Method, path: &str, body: &Value) -> Value {
         let request = self
             .client
-            .post(format!("{}/api/hosts/{host}/command", self.url))
+            .request(method, format!("{}{path}", self.url))
             .header(header::COOKIE, &self.cookie)
             .header("X-CSRF-Token", &self.csrf)
-            .json(&json!({ "command": command }));
-        assert_eq!(self.json(request)["status"], "queued", "{command}");
+            .json(body);
+        self.json(request)
+    }
+
+    /// Queues a command.
+    pub(crate) fn queue(&self, host: &str, command: &str) {
+        let path = format!("/api/hosts/{host}/command");
+        let queued = self.change(Method::POST, &path, &json!({ "command": command }));
+        assert_eq!(queued["status"], "queued", "{command}");
+    }
+
+    /// Deletes the host.
+    pub(crate) fn delete(&self, host: &str) {
+        self.change(Method::DELETE, &format!("/api/hosts/{host}"), &json!({}));
+    }
+
+    /// Makes a new token for the host, which nobody tells it.
+    pub(crate) fn rotate_token(&self, host: &str) {
+        let path = format!("/api/hosts/{host}/agent-token");
+        assert_eq!(self.change(Method::POST, &path, &json!({}))["status"], "ok");
     }
 
     /// The host's row.
@@ -116,6 +139,7 @@ impl Operator {
     }
 
     /// Waits until the row is closed, and says what it says.
+    #[expect(clippy::print_stderr, reason = "what whoever runs the script has come to see")]
     pub(crate) fn wait_until_closed(&self, host: &str, row: &Row) -> Row {
         let what = format!("the row of {} on {host} is closed", row.command);
         let row = wait::until(&what, wait::PATIENCE, || {

@@ -1,6 +1,6 @@
-//! Agents that are killed, and commands in a hurry.
+//! Agents that are killed, commands in a hurry, tokens that are no longer good.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use nixfleet_tests::stage::{mac::Mac, processes, wait};
 use rustix::process::Signal;
@@ -74,4 +74,22 @@ fn of_two_commands_each_has_its_own_row() {
     let last = operator.ask(BUSY, "switch");
     let rows = operator.rows(BUSY);
     assert_eq!((last.command.as_str(), last.status.as_str(), rows.len()), ("switch", "ok", 3));
+}
+
+#[test]
+fn a_token_that_is_taken_away_and_a_host_that_is_deleted_mend_themselves() {
+    const FORGOTTEN: &str = "forgotten";
+    let Some(real) = Real::there() else { return };
+    let mac = real.mac(FORGOTTEN, &real.url, "");
+    let operator = Operator::log_in(&real);
+    operator.wait_until_online(FORGOTTEN);
+    operator.rotate_token(FORGOTTEN);
+    assert_eq!(operator.ask(FORGOTTEN, "switch").status, "ok", "by the token that all share");
+
+    let token = fs::read_to_string(mac.folder.state_dir().join("token")).unwrap();
+    operator.delete(FORGOTTEN);
+    operator.wait_until_online(FORGOTTEN);
+    assert_eq!(operator.ask(FORGOTTEN, "switch").status, "ok");
+    let new_token = fs::read_to_string(mac.folder.state_dir().join("token")).unwrap();
+    assert_ne!(new_token, token, "the dashboard has given it another");
 }
