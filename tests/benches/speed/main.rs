@@ -3,6 +3,9 @@
 //! Absolute times belong to the machine of the moment; the ratios carry over. Medians of several rounds, taken in
 //! turns. `cargo bench -- NAME` runs only what has NAME in its name.
 
+mod idle;
+mod latency;
+
 use std::{
     fs,
     io::{self, Write as _},
@@ -30,12 +33,13 @@ type Bench = fn() -> Result<(), Trouble>;
 
 fn main() -> ExitCode {
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with("--"));
-    let benches: [(&str, Bench); 5] = [
+    let benches: [(&str, Bench); 6] = [
         ("wrapper-cost", wrapper_cost),
         ("output", output),
         ("offline", offline),
-        ("agent-idle", agent_idle),
+        ("agent-idle", idle::agent_idle),
         ("watchdog-idle", watchdog_idle),
+        ("command-latency", latency::command_latency),
     ];
     if !Path::new("/proc/self/stat").exists() {
         say(
@@ -206,43 +210,6 @@ fn offline() -> Result<(), Trouble> {
     say(
         "  (home-manager 25.11, and master on macOS 15, themselves sleep 1 s between bootout and bootstrap)",
     );
-    Ok(())
-}
-
-/// What an agent costs that has nothing to do.
-fn agent_idle() -> Result<(), Trouble> {
-    const WATCHED: Duration = Duration::from_mins(2);
-    let folder = machine("exit 0")?;
-    let dashboard = Dashboard::start(&folder.path("dashboard"))?;
-    folder.write_config(&Config {
-        url: dashboard.url().to_owned(),
-        service_manager: "none",
-        label: "com.example.none".to_owned(),
-        interval: 30,
-    })?;
-    let mut child = folder
-        .user_command("nixfleet-agent")
-        .arg("run")
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(Trouble::run("nixfleet-agent"))?;
-    wait::until_true("the dashboard has seen the agent", wait::PATIENCE, || {
-        Ok(dashboard.host(HOST)?.is_some())
-    })?;
-    thread::sleep(Duration::from_secs(5));
-    let before = own_time(child.id());
-    thread::sleep(WATCHED);
-    let used = own_time(child.id()) - before;
-    let (resident, peak) = (status_kib(child.id(), "VmRSS:"), status_kib(child.id(), "VmHWM:"));
-    processes::signal(child.id(), Signal::TERM);
-    child.wait().map_err(Trouble::run("nixfleet-agent"))?;
-    say("agent-idle: 30 s between heartbeats, a long poll open, watched for 120 s");
-    say(&format!(
-        "  {:.3} % of a core ({used:.2} s), {:.1} MiB resident, {:.1} MiB at most",
-        used / WATCHED.as_secs_f64() * 100.0,
-        mib(resident.unwrap_or(0)),
-        mib(peak.unwrap_or(0))
-    ));
     Ok(())
 }
 
