@@ -4,7 +4,7 @@
 //! - `operator`: an operator in that dashboard's page.
 //! - `recorder`: a place between agent and dashboard that keeps what is said.
 //! - `commands`: every command, from the page to its row.
-//! - `troubles`: agents that are killed, commands in a hurry, tokens that are no longer good.
+//! - `troubles`: agents that are killed or in a hurry, commands that are, tokens that are no longer good.
 //! - `limits`: what it takes and what it refuses.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
@@ -51,8 +51,11 @@ impl Real {
 
     /// A Mac whose agent speaks to the dashboard by way of `url`, with more lines in its config.
     fn mac(&self, host: &str, url: &str, config: &str) -> Mac {
-        let options =
-            MacOptions { host: host.to_owned(), interval: INTERVAL, ..MacOptions::default() };
+        self.mac_with_interval(host, url, INTERVAL, config)
+    }
+
+    fn mac_with_interval(&self, host: &str, url: &str, interval: u32, config: &str) -> Mac {
+        let options = MacOptions { host: host.to_owned(), interval, ..MacOptions::default() };
         let mac = Mac::without_agent(url, options).unwrap();
         write_private(&mac.folder.path("token"), &self.token).unwrap();
         let path = mac.folder.path("config.toml");

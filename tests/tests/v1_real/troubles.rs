@@ -1,4 +1,4 @@
-//! Agents that are killed, commands in a hurry, tokens that are no longer good.
+//! Agents that are killed or in a hurry, commands that are, tokens that are no longer good.
 
 use std::{fs, time::Duration};
 
@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use crate::{
     Real,
     operator::{Operator, Row},
+    recorder::Recorder,
 };
 
 /// Asks for a switch, and waits until home-manager builds.
@@ -92,4 +93,22 @@ fn a_token_that_is_taken_away_and_a_host_that_is_deleted_mend_themselves() {
     assert_eq!(operator.ask(FORGOTTEN, "switch").status, "ok");
     let new_token = fs::read_to_string(mac.folder.state_dir().join("token")).unwrap();
     assert_ne!(new_token, token, "the dashboard has given it another");
+}
+
+#[test]
+fn an_agent_that_asks_too_often_is_slow_and_loses_nothing() {
+    const EAGER: &str = "eager";
+    let Some(real) = Real::there() else { return };
+    let recorder = Recorder::before(&real.url, &real.token);
+    let mac = real.mac_with_interval(EAGER, &recorder.url(), 1, "");
+    let operator = Operator::log_in(&real);
+    operator.wait_until_online(EAGER);
+    // It answers its own error to what is over 30 in a minute.
+    wait::until_true("it has asked too often", wait::PATIENCE, || {
+        Ok(recorder.exchanges().iter().any(|exchange| exchange.status == 500))
+    })
+    .unwrap();
+    let row = operator.ask(EAGER, "switch");
+    assert_eq!(row.status, "ok", "{row}");
+    assert_eq!((operator.rows(EAGER).len(), mac.folder.home_manager_runs()), (1, 1));
 }
