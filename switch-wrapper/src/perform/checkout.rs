@@ -50,8 +50,8 @@ pub(super) fn pull(
 ) -> Result<(), PerformError> {
     performance.begin(Step::Pull)?;
     let repository = settings.switching.repository.as_ref();
-    let git = Git::find(repository)?;
     let checkout = place(settings, directory, request);
+    let git = Git::find(repository, &checkout)?;
     let pulled = match repository {
         Some(repository) => Own { git: &git, directory, repository }.pull()?,
         None => pull_given(&git, &checkout)?,
@@ -164,11 +164,11 @@ impl Own<'_> {
             return Ok(Standing::Nothing);
         }
         // A link or a folder inside of another repository is not ours to reset.
-        let is_folder = fs::symlink_metadata(&checkout).is_ok_and(|found| found.is_dir());
-        if !is_folder || !checkout.join(".git").is_dir() {
+        let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+        if !is_folder(&checkout) || !is_folder(&checkout.join(".git")) {
             return Ok(Standing::Other);
         }
-        let words = ["config", "--get", "remote.origin.url"];
+        let words = ["config", "--local", "--get", "remote.origin.url"];
         let remote = self.git.ask(&checkout, words)?;
         Ok(match remote {
             Some(remote) if remote == self.repository.url => Standing::Ours,

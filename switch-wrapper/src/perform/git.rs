@@ -44,20 +44,43 @@ const IN_THE_FOREGROUND: [&str; 6] = [
     "advice.detachedHead=false",
 ];
 
-/// Hooks are a person's business, in a person's checkout; our own clone has none.
-const WITHOUT_HOOKS: [&str; 2] = ["-c", "core.hooksPath=/dev/null"];
+/// What is committed here is not a person's, so it has no person's signature; and a key may have a passphrase to ask for.
+const WITHOUT_SIGNATURE: [&str; 4] = ["-c", "commit.gpgSign=false", "-c", "push.gpgSign=false"];
+
+/// Hooks are a person's business, in a person's checkout; our own clone has none. Nor has it what git would leave at work
+/// to watch its files.
+const OWN_CLONE: [&str; 4] = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
+
+/// What another git has set around us is about another repository. (`git rev-parse --local-env-vars` has more, which only
+/// say how to read one.)
+const OF_ANOTHER_REPOSITORY: [&str; 10] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_SHALLOW_FILE",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_CONFIG",
+];
 
 /// git, for one repository.
 #[derive(Debug)]
 pub(super) struct Git {
     program: PathBuf,
     ssh_key_file: Option<PathBuf>,
-    is_own_clone: bool,
+    /// Where our own clone is, if it is about that.
+    own_clone: Option<PathBuf>,
 }
 
 impl Git {
-    /// The git that PATH has. `repository` names the key for its remote, where the clone is our own.
-    pub(super) fn find(repository: Option<&Repository>) -> Result<Self, PerformError> {
+    /// The git that PATH has, for this checkout. `repository` names the key for its remote, where the clone is our own.
+    pub(super) fn find(
+        repository: Option<&Repository>,
+        checkout: &Path,
+    ) -> Result<Self, PerformError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path)
             .map(|folder| folder.join("git"))
@@ -73,7 +96,7 @@ impl Git {
             let why = format!("ssh_key_file {} is not there; put the key there", key.display());
             return Err(PerformError::Impossible(why));
         }
-        Ok(Self { program, ssh_key_file, is_own_clone: repository.is_some() })
+        Ok(Self { program, ssh_key_file, own_clone: repository.map(|_| checkout.to_owned()) })
     }
 
     /// A call of git, in this folder.
@@ -88,6 +111,7 @@ impl Git {
         };
         command
             .args(IN_THE_FOREGROUND)
+            .args(WITHOUT_SIGNATURE)
             .current_dir(folder)
             .env("GIT_SSH_COMMAND", ssh)
             .env("GIT_SSH_VARIANT", "ssh")
@@ -97,13 +121,18 @@ impl Git {
             .env("GIT_ASKPASS", "false")
             .env("SSH_ASKPASS", "false")
             .env("SSH_ASKPASS_REQUIRE", "never")
+            .env("GCM_INTERACTIVE", "never")
             .env("LC_ALL", "C");
-        if self.is_own_clone {
-            command.args(WITHOUT_HOOKS);
-        }
-        // What another git has set around us is about another repository.
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+        for variable in OF_ANOTHER_REPOSITORY {
             command.env_remove(variable);
+        }
+        if let Some(clone) = &self.own_clone {
+            command.args(OWN_CLONE);
+            if folder == clone {
+                // A broken one must not be taken for a part of a repository around it, such as a home that is one: what
+                // is done to ours would be done to that.
+                command.env("GIT_DIR", clone.join(".git")).env("GIT_WORK_TREE", clone);
+            }
         }
         command
     }

@@ -38,7 +38,7 @@ pub(super) fn run(
     checkout::pull(settings, directory, request, performance)?;
     performance.begin(Step::Update)?;
     let checkout = checkout::place(settings, directory, request);
-    let git = Git::find(repository)?;
+    let git = Git::find(repository, &checkout)?;
     if !checkout.join("flake.nix").is_file() {
         let place = checkout.display();
         return Err(PerformError::Impossible(format!("there is no flake.nix in {place}")));

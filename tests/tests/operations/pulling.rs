@@ -84,6 +84,37 @@ fn a_clone_that_is_not_ours_or_broken_gives_way_to_a_new_one() {
 }
 
 #[test]
+fn a_checkout_of_the_same_repository_around_the_clone_is_never_touched() {
+    let Some(bench) = Bench::with_own_clone() else { return };
+    succeeds(&bench);
+    let (home, git) = (bench.folder.state_dir(), bench.checkout().join(".git"));
+    // A home that is a checkout itself, and the state directory is in it.
+    let remote = bench.folder.path("remote").display().to_string();
+    let of_home = |words: &[&str]| bench.remote.run(&home, words);
+    of_home(&["init", "--quiet", "--initial-branch=main"]);
+    of_home(&["remote", "add", "origin", &remote]);
+    of_home(&["fetch", "--quiet"]);
+    fs::write(home.join("number"), "mine").unwrap();
+    of_home(&["add", "number"]);
+    of_home(&["commit", "--quiet", "-m", "mine"]);
+    let mine = of_home(&["rev-parse", "HEAD"]);
+
+    fs::remove_dir_all(&git).unwrap();
+    fs::create_dir(&git).unwrap();
+    assert!(succeeds(&bench).is_fresh);
+    // Ours leads into it: by a link, or by what its own config says.
+    fs::remove_dir_all(&git).unwrap();
+    std::os::unix::fs::symlink(home.join(".git"), &git).unwrap();
+    assert!(succeeds(&bench).is_fresh);
+    bench.remote.run(&bench.checkout(), &["config", "core.worktree", &home.display().to_string()]);
+    bench.remote.publish("number", "2");
+    succeeds(&bench);
+    assert_eq!(bench.checked_out("number").as_deref(), Some("2"));
+    assert_eq!(of_home(&["rev-parse", "HEAD"]), mine);
+    assert_eq!(fs::read_to_string(home.join("number")).unwrap(), "mine");
+}
+
+#[test]
 fn a_remote_that_cannot_be_reached_leaves_the_clone_as_it_is() {
     let Some(bench) = Bench::with_own_clone() else { return };
     let there = succeeds(&bench);
