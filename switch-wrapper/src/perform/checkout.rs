@@ -5,7 +5,9 @@
 //! a whole checkout at every moment but the first. A given one is a person's, and is only ever brought forward.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -88,7 +90,8 @@ fn pull_given(git: &Git, checkout: &Path) -> Result<Pulled, PerformError> {
         )));
     }
     let before = git.revision(checkout, "HEAD")?;
-    git.run(checkout, ["pull", "--ff-only"], REMOTE_LIMIT)?;
+    // An earlier git would still rebase, where a person has set `pull.rebase`.
+    git.run(checkout, ["pull", "--no-rebase", "--ff-only"], REMOTE_LIMIT)?;
     Ok(Pulled { before, after: head(git, checkout)?, is_fresh: false })
 }
 
@@ -186,7 +189,9 @@ impl Own<'_> {
         // `checkout` makes the branch that is followed now, `reset` throws away what stands on it.
         let words = ["checkout", "--quiet", "--force", "-B", branch, &remote];
         self.git.run(checkout, words, LOCAL_LIMIT)?;
-        self.git.run(checkout, ["reset", "--quiet", "--hard", &remote], LOCAL_LIMIT)
+        self.git.run(checkout, ["reset", "--quiet", "--hard", &remote], LOCAL_LIMIT)?;
+        // What nobody has committed would be a part of the checkout all the same: a test, for one.
+        self.git.run(checkout, ["clean", "--quiet", "-ffdx"], LOCAL_LIMIT)
     }
 
     /// Whether the remote has the branch, as far as can be seen without the clone: then the clone is at fault.
@@ -247,11 +252,26 @@ fn is_there(path: &Path) -> bool {
 
 fn remove(path: &Path) -> Result<(), PerformError> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path).or_else(|_denied| {
+            // A folder that its owner may not write, as some programs leave them, keeps what is in it.
+            make_writable(path);
+            fs::remove_dir_all(path)
+        }),
         Ok(_) => fs::remove_file(path),
         Err(_gone) => return Ok(()),
     };
     removed.map_err(|source| files("remove", path, source))
+}
+
+/// Every folder, as far as it is ours. What could not be changed shows when it is removed.
+fn make_writable(folder: &Path) {
+    let _ = fs::set_permissions(folder, Permissions::from_mode(0o700));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Of the entry itself: a link is not followed.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_writable(&entry.path());
+        }
+    }
 }
 
 fn files(action: &'static str, path: &Path, source: io::Error) -> PerformError {
@@ -277,5 +297,25 @@ mod tests {
         made("second");
         put_in_place(&path("second"), &path("place"), &path("old")).unwrap();
         assert_eq!(which(), "second");
+    }
+
+    #[test]
+    fn folders_that_may_not_be_written_are_removed_too() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (folder, elsewhere) = (temporary.path().join("folder"), temporary.path().join("else"));
+        let inner = folder.join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(inner.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, inner.join("link")).unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        set(&elsewhere, 0o500);
+        set(&inner, 0o500);
+        set(&folder.join("a"), 0);
+        remove(&folder).unwrap();
+        assert!(!is_there(&folder));
+        assert_eq!(elsewhere.metadata().unwrap().permissions().mode() & 0o777, 0o500);
     }
 }

@@ -47,11 +47,12 @@ fn the_own_clone_is_what_the_remote_has() {
     bench.remote.run(&bench.checkout(), &["add", "--all"]);
     bench.remote.run(&bench.checkout(), &["commit", "--quiet", "-m", "mine"]);
     fs::write(bench.checkout().join("number"), "mine too").unwrap();
+    fs::write(bench.checkout().join("new"), "nobody's").unwrap();
     bench.remote.run(&bench.remote.author(), &["reset", "--quiet", "--hard", "HEAD~1"]);
     let rewritten = bench.remote.publish("number", "3");
     assert_eq!(succeeds(&bench).after, rewritten);
     assert_eq!(bench.checked_out("number").as_deref(), Some("3"));
-    assert_eq!(bench.checked_out("other"), None);
+    assert_eq!((bench.checked_out("other"), bench.checked_out("new")), (None, None));
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn whatever_is_killed_the_next_pull_is_whole() {
             "case \" $* \" in *' {verb} '*) rm FOLDER/git-does; kill -KILL $PPID; exit 1 ;; esac\n"
         ));
     };
-    for verb in ["clone", "rev-parse", "fetch", "checkout", "reset"] {
+    for verb in ["clone", "rev-parse", "fetch", "checkout", "reset", "clean"] {
         let newest = bench.remote.publish("number", verb);
         kill_at(verb);
         let output = bench.command().arg("pull").output().unwrap();
