@@ -1,11 +1,12 @@
 //! Newer inputs for the flake: `nix flake update`, a commit of `flake.lock` alone, and a push where the remote takes it.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use nixfleet_protocol::{
     journal::records::Request,
     operation::{Step, Updated},
     state_dir::StateDir,
+    switch_settings::Repository,
 };
 
 use super::{
@@ -49,14 +50,18 @@ pub(super) fn run(
             checkout.display()
         )));
     }
-    let mut command = Command::new("nix");
-    command
-        .args(["--extra-experimental-features", "nix-command flakes", "flake", "update"])
-        .current_dir(&checkout);
-    steps::run("nix flake update", &mut command, UPDATE_LIMIT)?;
-    performance.begin(Step::Publish)?;
-    let updated = publish(&git, &checkout, &request.host)?;
-    performance.change(Step::Publish, |steps| steps.updated = Some(updated))?;
+    let before = fs::read(checkout.join(LOCK_FILE)).ok();
+    let commit = renew(&git, &checkout, &request.host, performance).inspect_err(|_failed| {
+        // Else the next update would find changes that nobody has committed.
+        restore(&git, &checkout, before.as_deref());
+    })?;
+    let not_pushed = match &commit {
+        Some(_) => push(&git, &checkout, repository),
+        None => None,
+    };
+    performance.change(Step::Publish, |steps| {
+        steps.updated = Some(Updated { commit, not_pushed });
+    })?;
     Ok(0)
 }
 
@@ -64,25 +69,76 @@ fn is_changed(git: &Git, checkout: &Path) -> Result<bool, StepError> {
     Ok(git.ask(checkout, ["status", "--porcelain", "--", LOCK_FILE])?.is_some())
 }
 
-/// Commits what has changed, and pushes it. A push that does not work leaves the commit where it is.
-fn publish(git: &Git, checkout: &Path, host: &str) -> Result<Updated, PerformError> {
+/// Updates and commits what has changed, that file alone. Nothing where there is nothing new.
+fn renew(
+    git: &Git,
+    checkout: &Path,
+    host: &str,
+    performance: &mut Performance,
+) -> Result<Option<String>, PerformError> {
+    let mut command = Command::new("nix");
+    command
+        .args(["--extra-experimental-features", "nix-command flakes", "flake", "update"])
+        .current_dir(checkout);
+    steps::run("nix flake update", &mut command, UPDATE_LIMIT)?;
+    performance.begin(Step::Publish)?;
     if !is_changed(git, checkout)? {
         say("no input has anything new");
-        return Ok(Updated { commit: None, not_pushed: None });
+        return Ok(None);
     }
     git.run(checkout, ["add", "--", LOCK_FILE], LOCAL_LIMIT)?;
     let (name, mail) =
         (format!("user.name=NixFleet on {host}"), format!("user.email=nixfleet@{host}"));
     let words = ["-c", &name, "-c", &mail, "commit", "--quiet", "-m", MESSAGE, "--", LOCK_FILE];
     git.run(checkout, words, LOCAL_LIMIT)?;
-    let commit = git.revision(checkout, "HEAD")?;
-    let not_pushed = match git.run(checkout, ["push", "--quiet"], REMOTE_LIMIT) {
-        Ok(()) => None,
-        Err(error) => {
-            let why = with_causes(&error);
-            warn(&format!("the update is not pushed: {why}"));
-            Some(why)
-        }
+    Ok(git.revision(checkout, "HEAD")?)
+}
+
+/// Puts the file back as it was.
+fn restore(git: &Git, checkout: &Path, before: Option<&[u8]>) {
+    let path = checkout.join(LOCK_FILE);
+    let written = match before {
+        Some(before) => fs::write(&path, before),
+        None if path.exists() => fs::remove_file(&path),
+        None => Ok(()),
     };
-    Ok(Updated { commit, not_pushed })
+    if let Err(error) = written {
+        warn(&format!("cannot put {} back as it was: {error}", path.display()));
+    }
+    // Where it was not added yet there is nothing to take back.
+    let _ = git.run(checkout, ["reset", "--quiet", "--", LOCK_FILE], LOCAL_LIMIT);
+}
+
+/// Pushes the commit; why not, if not. Then it stays where it is.
+fn push(git: &Git, checkout: &Path, repository: Option<&Repository>) -> Option<String> {
+    let pushed = match repository {
+        // Named, for our clone may follow a branch that git has no upstream for.
+        Some(repository) => {
+            let what = format!("HEAD:refs/heads/{}", repository.branch);
+            git.run(
+                checkout,
+                ["push", "--quiet", "--no-follow-tags", "origin", &what],
+                REMOTE_LIMIT,
+            )
+        }
+        None => match own_commits(git, checkout) {
+            Ok(false) => git.run(checkout, ["push", "--quiet"], REMOTE_LIMIT),
+            Ok(true) => {
+                let why = "there are commits in the checkout that were never pushed, and that is for whoever made them to do";
+                warn(&format!("the update is not pushed: {why}"));
+                return Some(why.to_owned());
+            }
+            Err(error) => Err(error),
+        },
+    };
+    let why = with_causes(&pushed.err()?);
+    warn(&format!("the update is not pushed: {why}"));
+    Some(why)
+}
+
+/// Whether a given checkout has commits of its person's that are not at the remote: pushing ours would publish them too.
+fn own_commits(git: &Git, checkout: &Path) -> Result<bool, StepError> {
+    let ours = format!("--grep=^{MESSAGE}$");
+    let words = ["rev-list", "--count", "--invert-grep", &ours, "@{upstream}..HEAD"];
+    Ok(git.ask(checkout, words)?.is_some_and(|count| count != "0"))
 }

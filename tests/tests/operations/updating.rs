@@ -1,5 +1,7 @@
 //! `update`: newer inputs for the flake. Nix is a stand-in; git and the remote are real.
 
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
 use nixfleet_protocol::{
     journal::records::Outcome,
     operation::{Operation, Step, Updated},
@@ -48,9 +50,9 @@ fn a_remote_that_takes_nothing_is_said_and_the_update_is_there() {
     let Some(bench) = bench() else { return };
     bench.folder.write("home/newest", "new").unwrap();
     let hook = bench.folder.path("remote/hooks/pre-receive");
-    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
-    std::fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
-    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     let (code, outcome, updated) = update(&bench);
     assert_eq!((code, outcome), (Some(0), Outcome::Succeeded));
     let updated = updated.unwrap();
@@ -68,4 +70,46 @@ fn an_update_that_fails_is_no_update() {
     assert_eq!((code, result.outcome), (Some(1), Outcome::Failed));
     let steps = result.steps.unwrap();
     assert_eq!((steps.step, steps.updated), (Step::Update, None));
+}
+
+#[test]
+fn an_update_does_not_hang_on_a_person_s_git() {
+    let Some(bench) = bench() else { return };
+    let config =
+        "[commit]\ngpgSign = true\n[push]\ndefault = nothing\n[branch]\nautoSetupMerge = false\n";
+    bench.folder.write("home/.gitconfig", config).unwrap();
+    bench.folder.write("home/newest", "new").unwrap();
+    let (code, _, updated) = update(&bench);
+    assert_eq!((code, updated.unwrap().not_pushed), (Some(0), None));
+}
+
+#[test]
+fn an_update_of_a_given_checkout_leaves_it_as_a_person_needs_it() {
+    let Some(bench) = Bench::new("") else { return };
+    bench.program("nix", NIX);
+    bench.remote.publish("flake.nix", "{ }");
+    bench.remote.publish("flake.lock", "old");
+    bench.remote.run(bench.folder.root(), &["clone", "--quiet", "remote", "given"]);
+    let given = bench.folder.path("given");
+    let in_given = |words: &[&str]| bench.remote.run(&given, words);
+    let update = |newest: &str| {
+        bench.folder.write("home/newest", newest).unwrap();
+        bench.command().arg("update").current_dir(&given).output().unwrap();
+        let id = bench.folder.newest_switch().unwrap().unwrap();
+        bench.folder.journal().unwrap().entry(id).result.present().unwrap()
+    };
+    // A hook of the person's that refuses: the file is as it was.
+    let hook = bench.folder.write("given/.git/hooks/pre-commit", "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(update("1").outcome, Outcome::Failed);
+    assert_eq!(in_given(&["status", "--porcelain"]), "");
+    fs::remove_file(hook).unwrap();
+
+    let updated = |newest: &str| update(newest).steps.unwrap().updated.unwrap();
+    assert_eq!(updated("2").not_pushed, None);
+    // What the person has not published stays unpublished.
+    in_given(&["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+    let published = bench.remote.run(&bench.folder.path("remote"), &["rev-parse", "main"]);
+    assert!(updated("3").not_pushed.unwrap().contains("never pushed"));
+    assert_eq!(bench.remote.run(&bench.folder.path("remote"), &["rev-parse", "main"]), published);
 }
