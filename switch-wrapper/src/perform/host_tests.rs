@@ -1,7 +1,7 @@
 //! The host's tests: the scripts `hosts/HOST/tests/T*.sh` of the checkout, one after the other, each with a time limit.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -13,6 +13,7 @@ use nixfleet_protocol::{
     operation::{MAX_NAMED_TESTS, Step, Tests},
     state_dir::StateDir,
 };
+use rustix::io::Errno;
 
 use super::{
     PerformError, checkout,
@@ -27,9 +28,6 @@ use crate::{
 /// How long a test may take.
 const TEST_LIMIT: Duration = Duration::from_mins(10);
 
-/// More tests than this are not run.
-const MAX_TESTS: usize = 1000;
-
 /// Runs them. That one fails is no reason not to run the others.
 pub(super) fn run(
     settings: &Settings,
@@ -37,10 +35,18 @@ pub(super) fn run(
     request: &Request,
     performance: &mut Performance,
 ) -> Result<u8, PerformError> {
-    performance.begin(Step::Test)?;
     let checkout = checkout::place(settings, directory, request);
+    if settings.switching.repository.is_some() && !checkout.exists() {
+        // Without it there would be no tests, and that would be called well.
+        checkout::pull(settings, directory, request, performance)?;
+    }
+    performance.begin(Step::Test)?;
     let folder = host_folder(&checkout.join("hosts"), &request.host).join("tests");
-    let scripts = scripts(&folder);
+    let scripts = scripts(&folder).map_err(|source| PerformError::Files {
+        action: "read",
+        path: folder.clone(),
+        source,
+    })?;
     let mut tests =
         Tests { total: u32::try_from(scripts.len()).unwrap_or(u32::MAX), ..Tests::default() };
     if scripts.is_empty() {
@@ -86,30 +92,41 @@ fn host_folder(hosts: &Path, host: &str) -> PathBuf {
     if exact.is_dir() { exact } else { other().unwrap_or(exact) }
 }
 
-/// In the order of their names.
-fn scripts(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+/// In the order of their names; none where there is no such folder.
+fn scripts(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
     let is_test = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with('T') && path.extension().is_some_and(|kind| kind == "sh") && path.is_file()
     };
-    let mut scripts: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(is_test).collect();
+    let paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    let mut scripts: Vec<PathBuf> = paths.into_iter().filter(is_test).collect();
     scripts.sort();
-    scripts.truncate(MAX_TESTS);
-    scripts
+    Ok(scripts)
 }
 
 fn run_one(name: &str, script: &Path, checkout: &Path) -> Result<(), StepError> {
-    let can_run = script.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
-    let mut command = if can_run {
-        Command::new(script)
-    } else {
+    let by_bash = || {
         let mut bash = Command::new("bash");
-        bash.arg(script);
-        bash
+        steps::run(name, bash.arg(script).current_dir(checkout), TEST_LIMIT)
     };
-    steps::run(name, command.current_dir(checkout), TEST_LIMIT)
+    let can_run = script.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
+    if !can_run {
+        return by_bash();
+    }
+    match steps::run(name, Command::new(script).current_dir(checkout), TEST_LIMIT) {
+        // It does not say what runs it; a shell would take it for a script of its own.
+        Err(StepError::Spawn { source, .. })
+            if source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) =>
+        {
+            by_bash()
+        }
+        ended => ended,
+    }
 }
 
 #[cfg(test)]
@@ -124,11 +141,13 @@ mod tests {
         }
         fs::create_dir(temporary.path().join("T05.sh")).unwrap();
         let names: Vec<String> = scripts(temporary.path())
+            .unwrap()
             .iter()
             .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
             .collect();
         assert_eq!(names, ["T01-a.sh", "T02-b.sh"]);
-        assert!(scripts(&temporary.path().join("absent")).is_empty());
+        assert!(scripts(&temporary.path().join("absent")).unwrap().is_empty());
+        assert!(scripts(&temporary.path().join("notes.md")).is_err());
     }
 
     #[test]
