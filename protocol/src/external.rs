@@ -55,19 +55,36 @@ pub enum ExternalError {
     },
 }
 
-/// Runs a program to its end, or to `limit`.
+/// Runs a program to its end, or to `limit`, in a process group of its own.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Ended, ExternalError> {
+    run_in(Group::Own, command, limit)
+}
+
+/// As [`run`], in our own process group: whoever ends that ends it too. Only the program itself is killed when it takes too
+/// long.
+pub fn run_in_our_group(command: &mut Command, limit: Duration) -> Result<Ended, ExternalError> {
+    run_in(Group::Ours, command, limit)
+}
+
+/// Which process group a program is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Own,
+    Ours,
+}
+
+fn run_in(group: Group, command: &mut Command, limit: Duration) -> Result<Ended, ExternalError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |source| ExternalError::Spawn { program: program.clone(), source };
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(failed)?;
+    match group {
+        Group::Own => command.process_group(0),
+        Group::Ours => command,
+    };
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     let stdout = read_in_background(child.stdout.take());
     let stderr = read_in_background(child.stderr.take());
-    let status = wait_until(&mut child, Instant::now() + limit).map_err(failed)?;
+    let status = wait_until(&mut child, group, Instant::now() + limit).map_err(failed)?;
     let Some(status) = status else {
         return Err(ExternalError::TimedOut { program, limit });
     };
@@ -80,7 +97,11 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Ended, ExternalErro
 }
 
 /// Waits for the child; `None` if it had to be killed.
-fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+fn wait_until(
+    child: &mut Child,
+    group: Group,
+    deadline: Instant,
+) -> io::Result<Option<ExitStatus>> {
     // There is no wait with a limit; short naps that grow cost nothing beside starting a program.
     let mut nap = Duration::from_micros(200);
     loop {
@@ -88,10 +109,14 @@ fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitSta
             return Ok(Some(status));
         }
         if Instant::now() >= deadline {
-            if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                // It may have ended just now; then there is nobody to kill.
-                let _ = kill_process_group(group, Signal::KILL);
-            }
+            let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            // It may have ended just now; then there is nobody to kill.
+            let _ = match (group, leader) {
+                (Group::Own, Some(leader)) => {
+                    kill_process_group(leader, Signal::KILL).map_err(io::Error::from)
+                }
+                (Group::Own, None) | (Group::Ours, _) => child.kill(),
+            };
             child.wait()?;
             return Ok(None);
         }
@@ -166,6 +191,18 @@ mod tests {
         let error = shell("sleep 30 & wait", Duration::from_millis(300)).unwrap_err();
         assert!(matches!(error, ExternalError::TimedOut { .. }), "{error}");
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn one_of_our_group_is_in_it_and_has_its_limit() {
+        let ask = |script: &str, limit| {
+            run_in_our_group(Command::new("/bin/sh").args(["-c", script]), limit)
+        };
+        let group = ask("ps -o pgid= -p $$", LONG).unwrap().stdout;
+        let ours = rustix::process::getpgrp().as_raw_nonzero().to_string();
+        assert_eq!(group.trim(), ours);
+        let error = ask("exec sleep 30", Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(error, ExternalError::TimedOut { .. }), "{error}");
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(super) struct Git {
     ssh_key_file: Option<PathBuf>,
     /// Where our own clone is, if it is about that.
     own_clone: Option<PathBuf>,
+    /// A person has said how git runs ssh, with which key for one; that is how it is to be done.
+    has_ssh_of_its_own: bool,
 }
 
 impl Git {
@@ -96,25 +98,30 @@ impl Git {
             let why = format!("ssh_key_file {} is not there; put the key there", key.display());
             return Err(PerformError::Impossible(why));
         }
-        Ok(Self { program, ssh_key_file, own_clone: repository.map(|_| checkout.to_owned()) })
+        let own_clone = repository.map(|_| checkout.to_owned());
+        let mut git = Self { program, ssh_key_file, own_clone, has_ssh_of_its_own: false };
+        git.has_ssh_of_its_own = git.ssh_key_file.is_none() && git.says_how_ssh_is_run(checkout)?;
+        Ok(git)
+    }
+
+    fn says_how_ssh_is_run(&self, checkout: &Path) -> Result<bool, StepError> {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if is_set("GIT_SSH_COMMAND") || is_set("GIT_SSH") {
+            return Ok(true);
+        }
+        // In our own clone nobody has set anything, and it may be broken: what counts is set for all repositories.
+        let is_given = self.own_clone.is_none() && checkout.is_dir();
+        let folder = if is_given { checkout } else { Path::new("/") };
+        Ok(self.ask(folder, ["config", "--get", "core.sshCommand"])?.is_some())
     }
 
     /// A call of git, in this folder.
     pub(super) fn call(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        let ssh = match &self.ssh_key_file {
-            Some(key) => {
-                command.env("NIXFLEET_SSH_KEY", key);
-                format!("{SSH}{WITH_KEY}")
-            }
-            None => SSH.to_owned(),
-        };
         command
             .args(IN_THE_FOREGROUND)
             .args(WITHOUT_SIGNATURE)
             .current_dir(folder)
-            .env("GIT_SSH_COMMAND", ssh)
-            .env("GIT_SSH_VARIANT", "ssh")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_PAGER", "cat")
             // What asks by a window asks nobody here.
@@ -123,6 +130,14 @@ impl Git {
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env("GCM_INTERACTIVE", "never")
             .env("LC_ALL", "C");
+        if let Some(key) = &self.ssh_key_file {
+            command.env("NIXFLEET_SSH_KEY", key);
+        }
+        if !self.has_ssh_of_its_own {
+            let with_key = self.ssh_key_file.as_ref().map_or("", |_key| WITH_KEY);
+            command.env("GIT_SSH_COMMAND", format!("{SSH}{with_key}"));
+            command.env("GIT_SSH_VARIANT", "ssh");
+        }
         for variable in OF_ANOTHER_REPOSITORY {
             command.env_remove(variable);
         }

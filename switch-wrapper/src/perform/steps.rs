@@ -158,5 +158,5 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
 
 /// Asks a program something: its output is not the operation's, and is short.
 pub(super) fn ask(command: &mut Command, limit: Duration) -> Result<Ended, StepError> {
-    Ok(external::run(command.stdin(Stdio::null()), limit)?)
+    Ok(external::run_in_our_group(command.stdin(Stdio::null()), limit)?)
 }

@@ -300,3 +300,19 @@ fn git_asks_nobody_and_gets_the_key() {
     let environment = fs::read_to_string(bench.folder.path("git-environment")).unwrap();
     assert!(environment.contains("GIT_TERMINAL_PROMPT=0"), "{environment}");
 }
+
+#[test]
+fn a_given_checkout_s_own_way_to_ssh_is_taken() {
+    let Some(bench) = Bench::new("") else { return };
+    bench.remote.run(bench.folder.root(), &["clone", "--quiet", "remote", "given"]);
+    let given = bench.folder.path("given");
+    let command = format!("touch {} &&", bench.folder.path("asked").display());
+    for (key, value) in
+        [("remote.origin.url", "ssh://git@127.0.0.1:9/nowhere"), ("core.sshCommand", &command)]
+    {
+        bench.remote.run(&given, &["config", key, value]);
+    }
+    bench.program("ssh", "#!/bin/sh\nexit 255\n");
+    bench.command().arg("pull").current_dir(&given).output().unwrap();
+    assert!(bench.folder.path("asked").exists(), "{}", bench.log());
+}
