@@ -189,6 +189,16 @@ impl StateDir {
         self.root.join("repo.old")
     }
 
+    /// Is there while the files of the checkout are being changed, and after a change that was cut short.
+    pub fn checkout_in_change(&self) -> PathBuf {
+        self.root.join("repo.changing")
+    }
+
+    /// Whether there is a checkout that can be switched to: one that is all of one revision.
+    pub fn has_whole_checkout(&self) -> bool {
+        self.checkout().exists() && !self.checkout_in_change().exists()
+    }
+
     /// All look-afters of a job that no switch was the reason for.
     pub fn healings(&self) -> PathBuf {
         self.root.join("healings")

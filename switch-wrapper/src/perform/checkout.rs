@@ -138,17 +138,20 @@ impl Own<'_> {
                             is_fresh: false,
                         });
                     }
-                    Err(error @ StepError::TooLong { .. }) => return Err(error.into()),
+                    Err(error @ PerformError::Step(StepError::TooLong { .. })) => {
+                        return Err(error);
+                    }
                     Err(error) if self.is_reachable() => {
                         warn(&with_causes(&error));
                         "cannot be brought up to date"
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
         };
         say(&format!("{} {why}; making a new one", checkout.display()));
-        self.clone(self.git.revision(&checkout, "HEAD").ok().flatten())
+        let before = self.git.revision(&checkout, "HEAD").ok().flatten();
+        self.clone(before).inspect_err(|_failed| self.go_back(&checkout))
     }
 
     /// What an earlier pull has left that was killed.
@@ -181,17 +184,41 @@ impl Own<'_> {
     }
 
     /// Fetches the branch and sets the checkout to it.
-    fn follow(&self, checkout: &Path) -> Result<(), StepError> {
+    fn follow(&self, checkout: &Path) -> Result<(), PerformError> {
         let branch = &self.repository.branch;
         let remote = format!("refs/remotes/origin/{branch}");
         let fetched = format!("+refs/heads/{branch}:{remote}");
         self.git.run(checkout, ["fetch", "--prune", "origin", &fetched], REMOTE_LIMIT)?;
+        self.begin_change()?;
         // `checkout` makes the branch that is followed now, `reset` throws away what stands on it.
         let words = ["checkout", "--quiet", "--force", "-B", branch, &remote];
         self.git.run(checkout, words, LOCAL_LIMIT)?;
         self.git.run(checkout, ["reset", "--quiet", "--hard", &remote], LOCAL_LIMIT)?;
         // What nobody has committed would be a part of the checkout all the same: a test, for one.
-        self.git.run(checkout, ["clean", "--quiet", "-ffdx"], LOCAL_LIMIT)
+        self.git.run(checkout, ["clean", "--quiet", "-ffdx"], LOCAL_LIMIT)?;
+        self.end_change()
+    }
+
+    /// From here on the files are of two revisions, until [`Self::end_change`]. Whoever wants to switch to them in between
+    /// pulls first.
+    fn begin_change(&self) -> Result<(), PerformError> {
+        let path = self.directory.checkout_in_change();
+        fs::write(&path, "").map_err(|source| files("create", &path, source))
+    }
+
+    fn end_change(&self) -> Result<(), PerformError> {
+        remove(&self.directory.checkout_in_change())
+    }
+
+    /// After a change that was not to be, and no new clone either: the files of the revision that was there.
+    fn go_back(&self, checkout: &Path) {
+        if self.directory.checkout_in_change().exists() {
+            let reset = self.git.run(checkout, ["reset", "--quiet", "--hard"], LOCAL_LIMIT);
+            // Else the next switch pulls first.
+            if reset.is_ok() {
+                let _ = self.end_change();
+            }
+        }
     }
 
     /// Whether the remote has the branch, as far as can be seen without the clone: then the clone is at fault.
@@ -224,6 +251,7 @@ impl Own<'_> {
         }
         put_in_place(&new, &self.directory.checkout(), &self.directory.old_checkout())
             .map_err(|source| files("put in place", &self.directory.checkout(), source))?;
+        self.end_change()?;
         self.clear_up()?;
         let after = head(self.git, &self.directory.checkout())?;
         Ok(Pulled { before, after, is_fresh: true })

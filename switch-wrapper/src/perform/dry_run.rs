@@ -30,7 +30,7 @@ pub(super) fn run(
     build: &[OsString],
     performance: &mut Performance,
 ) -> Result<u8, PerformError> {
-    if settings.switching.is_from_checkout && !directory.checkout().exists() {
+    if settings.switching.is_from_checkout && !directory.has_whole_checkout() {
         checkout::pull(settings, directory, request, performance)?;
     }
     performance.begin(Step::Build)?;

@@ -36,7 +36,7 @@ pub(super) fn run(
     performance: &mut Performance,
 ) -> Result<u8, PerformError> {
     let checkout = checkout::place(settings, directory, request);
-    if settings.switching.repository.is_some() && !checkout.exists() {
+    if settings.switching.repository.is_some() && !directory.has_whole_checkout() {
         // Without it there would be no tests, and that would be called well.
         checkout::pull(settings, directory, request, performance)?;
     }
@@ -124,6 +124,10 @@ fn run_one(name: &str, script: &Path, checkout: &Path) -> Result<(), StepError> 
             if source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) =>
         {
             by_bash()
+        }
+        Err(StepError::Spawn { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let program = format!("what the first line of {} names", script.display());
+            Err(StepError::Spawn { program, source })
         }
         ended => ended,
     }

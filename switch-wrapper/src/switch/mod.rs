@@ -313,7 +313,7 @@ impl Switch<'_> {
             .map_err(|error| format!("cannot find this program: {error}"))
     }
 
-    /// The switch is to our own checkout, and there is none yet.
+    /// The switch is to our own checkout, and there is none yet, or none that is whole.
     fn lacks_checkout(&self) -> bool {
         let checkout = self.journal.directory().checkout();
         let is_it = |word: &OsString| {
@@ -321,7 +321,7 @@ impl Switch<'_> {
             text.split('#').next().is_some_and(|flake| Path::new(flake) == checkout)
         };
         self.settings.switching.is_from_checkout
-            && !checkout.exists()
+            && !self.journal.directory().has_whole_checkout()
             && self.arguments.iter().any(is_it)
     }
 

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use nixfleet_protocol::installed::{WATCHDOG, WRAPPER};
 
 /// What the root holds.
-const ROOT: [&str; 20] = [
+const ROOT: [&str; 21] = [
     "agent.json",
     "agent.lock",
     "agent.reserve",
@@ -20,6 +20,7 @@ const ROOT: [&str; 20] = [
     "repo",
     "repo.new",
     "repo.old",
+    "repo.changing",
     "restored.json",
     "switch.lock",
     "switches",

@@ -134,6 +134,6 @@ impl Bench {
     /// What is left beside the clone.
     pub(crate) fn leftovers(&self) -> Vec<&'static str> {
         let is_there = |name: &&str| self.folder.state_dir().join(name).exists();
-        ["repo.new", "repo.old"].into_iter().filter(is_there).collect()
+        ["repo.new", "repo.old", "repo.changing"].into_iter().filter(is_there).collect()
     }
 }

@@ -227,6 +227,27 @@ fn whatever_is_killed_the_next_pull_is_whole() {
 }
 
 #[test]
+fn a_clone_that_was_left_half_changed_is_not_switched_to() {
+    let Some(bench) = Bench::with_own_clone() else { return };
+    succeeds(&bench);
+    // git is killed in the midst of it, and so is the child that takes the steps.
+    let newest = bench.remote.publish("number", "2");
+    bench.git_does("case \" $* \" in *' checkout '*) rm FOLDER/git-does; echo half > number; touch .git/index.lock; kill -KILL $PPID; exit 1 ;; esac\n");
+    assert_eq!(bench.run(&["pull"]).1.outcome, Outcome::Failed);
+    let (code, result) = bench.run(&[]);
+    assert_eq!((code, result.operation), (Some(0), Operation::Switch), "{result:?}");
+    assert_eq!((pulled(&result).after, pulled(&result).is_fresh), (newest, true));
+    assert_eq!(bench.checked_out("number").as_deref(), Some("2"));
+
+    // Neither can it be changed nor made anew: it is what it was.
+    bench.remote.publish("number", "3");
+    bench.git_does("case \" $* \" in *' checkout '*) echo half > number; exit 1 ;; *' clone '*) exit 1 ;; esac\n");
+    assert_eq!(bench.run(&["pull"]).1.outcome, Outcome::Failed);
+    assert_eq!(bench.checked_out("number").as_deref(), Some("2"));
+    assert_eq!(bench.run(&[]).1.steps, None);
+}
+
+#[test]
 fn a_killed_wrapper_leaves_a_pull_that_goes_on() {
     let Some(bench) = Bench::with_own_clone() else { return };
     bench.git_does("case \" $* \" in *' clone '*) touch FOLDER/cloning; sleep 1 ;; esac\n");
