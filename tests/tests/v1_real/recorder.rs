@@ -57,23 +57,26 @@ impl Recorder {
         self.exchanges.lock().unwrap().clone()
     }
 
-    /// Writes it down, one exchange a line, without heartbeats that say what the one before has said. Paths of `folders`
-    /// are made the same for every run.
+    /// Writes it down, one exchange a line, without heartbeats that say what the one before has said, but for the metrics.
+    /// Paths of `folders` are made the same for every run.
     pub(crate) fn write(&self, file: &Path, folders: &[&Path]) {
         let mut lines: Vec<String> = Vec::new();
-        let mut last_heartbeat = String::new();
+        let mut last_heartbeat = None;
         for exchange in self.exchanges() {
+            if exchange.path.ends_with("/register") {
+                let mut said = exchange.said.clone();
+                said.as_object_mut().unwrap().remove("metrics");
+                let heartbeat = Some((exchange.token, said, exchange.answer.clone()));
+                if heartbeat == last_heartbeat {
+                    continue;
+                }
+                last_heartbeat = heartbeat;
+            }
             let mut line = serde_json::to_string(&exchange).unwrap();
             for folder in folders {
                 line = line.replace(&*folder.to_string_lossy(), "/folder");
             }
-            let is_heartbeat = exchange.path.ends_with("/register");
-            if !is_heartbeat || line != last_heartbeat {
-                lines.push(line.clone());
-            }
-            if is_heartbeat {
-                last_heartbeat = line;
-            }
+            lines.push(line);
         }
         std::fs::write(file, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
