@@ -32,6 +32,9 @@ use crate::{
 /// So many of the commits that a pull has brought are shown.
 const SHOWN_COMMITS: &str = "20";
 
+/// Removes what is not the repository's.
+const CLEAN: [&str; 3] = ["clean", "--quiet", "-ffdx"];
+
 /// Where the checkout is that an operation of this request is about.
 pub(super) fn place(settings: &Settings, directory: &StateDir, request: &Request) -> PathBuf {
     if settings.switching.repository.is_some() {
@@ -195,7 +198,7 @@ impl Own<'_> {
         self.git.run(checkout, words, LOCAL_LIMIT)?;
         self.git.run(checkout, ["reset", "--quiet", "--hard", &remote], LOCAL_LIMIT)?;
         // What nobody has committed would be a part of the checkout all the same: a test, for one.
-        self.git.run(checkout, ["clean", "--quiet", "-ffdx"], LOCAL_LIMIT)?;
+        self.git.run(checkout, CLEAN, LOCAL_LIMIT)?;
         self.end_change()
     }
 
@@ -213,7 +216,10 @@ impl Own<'_> {
     /// After a change that was not to be, and no new clone either: the files of the revision that was there.
     fn go_back(&self, checkout: &Path) {
         if self.directory.checkout_in_change().exists() {
-            let reset = self.git.run(checkout, ["reset", "--quiet", "--hard"], LOCAL_LIMIT);
+            // First what is new: it may be what the disk is full of.
+            let cleaned = self.git.run(checkout, CLEAN, LOCAL_LIMIT);
+            let words = ["reset", "--quiet", "--hard"];
+            let reset = cleaned.and_then(|()| self.git.run(checkout, words, LOCAL_LIMIT));
             // Else the next switch pulls first.
             if reset.is_ok() {
                 let _ = self.end_change();
