@@ -298,6 +298,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Task, clap::Error> {
     if let Some((id, last)) = perform::arguments(&arguments) {
         return Ok(Task::Perform { id, last });
     }
+    let arguments = verb_first(arguments);
     if arguments.first().is_some_and(|first| is_own_verb(first)) {
         let line = MANUAL.parse::<CommandLine>(with_name(arguments))?;
         return match line.verb {
@@ -328,6 +329,15 @@ fn is_own_verb(word: &OsStr) -> bool {
     // Describing all verbs takes longer than anything else here, and flags are what most switches begin with.
     !word.as_encoded_bytes().starts_with(b"-")
         && command().get_subcommands().any(|verb| word == OsStr::new(verb.get_name()))
+}
+
+/// A verb that only our own flags stand before is a verb all the same: `--wait test` is no switch with the argument `test`.
+fn verb_first(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let flags = arguments.iter().take_while(|argument| is_own_flag(argument)).count();
+    if arguments.get(flags).is_some_and(|word| is_own_verb(word)) {
+        arguments[..=flags].rotate_right(1);
+    }
+    arguments
 }
 
 /// Takes our own flags out of home-manager's arguments. Each is one word, so none can be the value of another.
@@ -420,6 +430,12 @@ mod tests {
         };
         assert_eq!(verb.operation(), Operation::PullSwitch);
         assert_eq!(verb.options().timeout, Some(Duration::from_hours(2)));
+        let Ok(Task::Own(Verb::Operate(verb))) = parsed(&["--timeout=2h", "--wait", "test"]) else {
+            panic!("test is no operation behind flags")
+        };
+        assert_eq!(verb.operation(), Operation::Test);
+        assert_eq!(verb.options().timeout, Some(Duration::from_hours(2)));
+        assert!(parsed(&["--wait", "status"]).is_err());
         assert!(parsed(&["rollback", "--flake", "."]).is_err());
         assert!(matches!(parsed(&["logs", "0198"]), Ok(Task::Own(Verb::Logs(_)))));
         check(&["--flake", "status"], &["--flake", "status"], Patience::None, None);

@@ -167,10 +167,11 @@ fn pass_keys<E>(
         let Some(pressed @ [_, ..]) = keys.get(..length) else { return Ok(()) };
         let interrupts =
             interrupt_key(&controller, reading).is_some_and(|key| pressed.contains(&key));
-        controller.write_all(pressed)?;
+        // Told before it is passed on: its end would be told first otherwise, and taken for one of its own.
         if interrupts && interrupted.send(event()).is_err() {
             return Ok(());
         }
+        controller.write_all(pressed)?;
     }
 }
 
