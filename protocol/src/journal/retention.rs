@@ -6,7 +6,7 @@ use super::records::SwitchId;
 /// forget which generation it can go back to.
 pub const MAX_SWITCHES: usize = 50;
 
-/// How much disk they may take together, in bytes.
+/// How much disk they may take together, in bytes, beside the newest.
 pub const MAX_BYTES: u64 = 200 * 1024 * 1024;
 
 /// A switch as far as keeping it is concerned.
@@ -22,22 +22,35 @@ pub struct Kept {
     pub is_closed: bool,
 }
 
-/// The switches to remove, oldest first, given all that there are. The newest always stays.
+/// The switches to remove, given all that there are. The newest always stays, and what it takes is no reason for another to go.
+///
+/// Of too many the oldest go. Where they are too large, the largest do: to make room for one with a long output, all that is
+/// known of the generations before would have to go.
 pub fn to_prune(all: &[Kept]) -> Vec<SwitchId> {
     let mut by_age = all.to_vec();
     by_age.sort_by_key(|kept| kept.id);
     let of_kind = |activates| all.iter().filter(|kept| kept.activates == activates).count();
     let (mut switches, mut others) = (of_kind(true), of_kind(false));
-    let mut bytes: u64 = by_age.iter().map(|kept| kept.bytes).sum();
-    let mut pruned = Vec::new();
     by_age.pop();
+    let (mut pruned, mut left) = (Vec::new(), Vec::new());
     for kept in by_age {
         let count = if kept.activates { &mut switches } else { &mut others };
-        if kept.is_closed && (*count > MAX_SWITCHES || bytes > MAX_BYTES) {
+        if kept.is_closed && *count > MAX_SWITCHES {
             *count -= 1;
-            bytes -= kept.bytes;
             pruned.push(kept.id);
+        } else {
+            left.push(kept);
         }
+    }
+    let mut bytes: u64 = left.iter().map(|kept| kept.bytes).sum();
+    // Of the same size the older one: this sort leaves them in their order.
+    left.sort_by_key(|kept| std::cmp::Reverse(kept.bytes));
+    for kept in left.into_iter().filter(|kept| kept.is_closed) {
+        if bytes <= MAX_BYTES {
+            break;
+        }
+        bytes -= kept.bytes;
+        pruned.push(kept.id);
     }
     pruned
 }
@@ -87,7 +100,16 @@ mod tests {
     #[test]
     fn size_counts_too_but_the_newest_stays() {
         let all = switches(3, MAX_BYTES, true);
-        assert_eq!(to_prune(&all), [all[0].id, all[1].id]);
+        assert_eq!(to_prune(&all), [all[0].id]);
+        assert_eq!(to_prune(&all[1..]), []);
         assert_eq!(to_prune(&all[2..]), []);
+    }
+
+    #[test]
+    fn one_with_a_long_output_goes_alone() {
+        let mut all = switches(5, 1024, true);
+        all[3].bytes = 2 * MAX_BYTES;
+        assert_eq!(to_prune(&all[..4]), []);
+        assert_eq!(to_prune(&all), [all[3].id]);
     }
 }
