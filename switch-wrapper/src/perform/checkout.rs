@@ -84,11 +84,9 @@ fn show(git: &Git, checkout: &Path, pulled: &Pulled) {
 
 /// A checkout that somebody else looks after, too.
 fn pull_given(git: &Git, checkout: &Path) -> Result<Pulled, PerformError> {
-    let is_checkout = checkout.is_dir()
-        && git.ask(checkout, ["rev-parse", "--is-inside-work-tree"])?.as_deref() == Some("true");
-    if !is_checkout {
+    if let Some(why) = git.why_no_checkout(checkout)? {
         return Err(PerformError::Impossible(format!(
-            "there is nothing to pull: repo_url is not set, and {} is not a checkout of a git repository; set repo_url, or flake to a checkout",
+            "there is nothing to pull: repo_url is not set, and {} is not a checkout of a git repository ({why}); set repo_url, or flake to a checkout",
             checkout.display()
         )));
     }

@@ -47,6 +47,10 @@ const IN_THE_FOREGROUND: [&str; 6] = [
 /// What is committed here is not a person's, so it has no person's signature; and a key may have a passphrase to ask for.
 const WITHOUT_SIGNATURE: [&str; 4] = ["-c", "commit.gpgSign=false", "-c", "push.gpgSign=false"];
 
+/// A person's changes stay where they are. What would put them aside for a pull and back may leave marks of a conflict, and
+/// calls that done.
+const WITHOUT_STASH: [&str; 4] = ["-c", "merge.autoStash=false", "-c", "rebase.autoStash=false"];
+
 /// Hooks are a person's business, in a person's checkout; our own clone has none. Nor has it what git would leave at work
 /// to watch its files.
 const OWN_CLONE: [&str; 4] = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
@@ -121,6 +125,7 @@ impl Git {
         command
             .args(IN_THE_FOREGROUND)
             .args(WITHOUT_SIGNATURE)
+            .args(WITHOUT_STASH)
             .current_dir(folder)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_PAGER", "cat")
@@ -177,6 +182,20 @@ impl Git {
         let ended = steps::ask(command.args(words), ASK_LIMIT)?;
         let said = ended.stdout.trim();
         Ok((ended.exit_code == Some(0) && !said.is_empty()).then(|| said.to_owned()))
+    }
+
+    /// Why this folder is no checkout, in git's words: it may be one that git refuses because it is somebody else's.
+    pub(super) fn why_no_checkout(&self, folder: &Path) -> Result<Option<String>, StepError> {
+        if !folder.is_dir() {
+            return Ok(Some("there is no such folder".to_owned()));
+        }
+        let mut command = self.call(folder);
+        let ended = steps::ask(command.args(["rev-parse", "--is-inside-work-tree"]), ASK_LIMIT)?;
+        Ok(match (ended.exit_code, ended.stdout.trim()) {
+            (Some(0), "true") => None,
+            (Some(0), _) => Some("it has no files to work on".to_owned()),
+            _failed => Some(ended.stderr.lines().next().unwrap_or_default().to_owned()),
+        })
     }
 
     /// The revision that this name stands for.

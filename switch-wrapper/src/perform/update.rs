@@ -59,6 +59,14 @@ pub(super) fn run(
         Some(_) => push(&git, &checkout, repository),
         None => None,
     };
+    if not_pushed.is_some() && repository.is_none() && has_diverged(&git, &checkout) {
+        git.run(&checkout, ["reset", "--quiet", "--soft", "HEAD~1"], LOCAL_LIMIT)?;
+        restore(&git, &checkout, before.as_deref());
+        return Err(PerformError::Impossible(
+            "the remote has moved while the inputs were updated, so the update was taken back; ask for it again"
+                .to_owned(),
+        ));
+    }
     performance.change(Step::Publish, |steps| {
         steps.updated = Some(Updated { commit, not_pushed });
     })?;
@@ -134,6 +142,13 @@ fn push(git: &Git, checkout: &Path, repository: Option<&Repository>) -> Option<S
     let why = with_causes(&pushed.err()?);
     warn(&format!("the update is not pushed: {why}"));
     Some(why)
+}
+
+/// Whether the remote has what a given checkout has not: with our commit in it, nothing would bring it forward any more.
+fn has_diverged(git: &Git, checkout: &Path) -> bool {
+    let what_is_new = ["rev-list", "--count", "HEAD..@{upstream}"];
+    git.run(checkout, ["fetch", "--quiet"], REMOTE_LIMIT).is_ok()
+        && git.ask(checkout, what_is_new).is_ok_and(|count| count.is_some_and(|count| count != "0"))
 }
 
 /// Whether a given checkout has commits of its person's that are not at the remote: pushing ours would publish them too.

@@ -147,7 +147,17 @@ fn a_given_checkout_is_only_brought_forward() {
     let (code, result) = pull();
     assert_eq!((code, pulled(&result).after), (Some(0), second.clone()));
 
-    // The person's own work is never touched.
+    // The person's own work is never touched, whatever a person's git does for a person.
+    bench
+        .folder
+        .write("home/.gitconfig", "[merge]\nautoStash = true\n[pull]\nrebase = true\n")
+        .unwrap();
+    fs::write(given.join("number"), "half done").unwrap();
+    let next = bench.remote.publish("number", "2 and more");
+    assert_eq!(pull().1.outcome, Outcome::Failed);
+    assert_eq!(fs::read_to_string(given.join("number")).unwrap(), "half done");
+    bench.remote.run(&given, &["checkout", "--quiet", "number"]);
+    assert_eq!(pulled(&pull().1).after, next);
     fs::write(given.join("number"), "mine").unwrap();
     bench.remote.run(&given, &["commit", "--quiet", "-am", "mine"]);
     bench.remote.publish("number", "3");

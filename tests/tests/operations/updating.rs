@@ -107,6 +107,19 @@ fn an_update_of_a_given_checkout_leaves_it_as_a_person_needs_it() {
 
     let updated = |newest: &str| update(newest).steps.unwrap().updated.unwrap();
     assert_eq!(updated("2").not_pushed, None);
+    // Somebody publishes meanwhile: what was committed would keep the checkout from being brought forward.
+    let author = bench.remote.author();
+    bench.remote.run(&author, &["pull", "--quiet"]);
+    let meanwhile = format!(
+        "cd {} && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m new && git push -q origin main\n",
+        author.display()
+    );
+    bench.program("nix", &format!("{NIX}{meanwhile}"));
+    let result = update("moved");
+    assert_eq!((result.outcome, result.steps.unwrap().step), (Outcome::Failed, Step::Publish));
+    assert_eq!(in_given(&["status", "--porcelain"]), "");
+    bench.program("nix", NIX);
+    assert_eq!(updated("moved").not_pushed, None);
     // What the person has not published stays unpublished.
     in_given(&["commit", "--quiet", "--allow-empty", "-m", "mine"]);
     let published = bench.remote.run(&bench.folder.path("remote"), &["rev-parse", "main"]);
