@@ -1,5 +1,7 @@
 //! A dashboard that lies, floods, hangs or turns us away.
 
+// A program of its own: dozens of agents at once would disturb other tests.
+#[path = "agent/support/mod.rs"]
 mod support;
 
 use std::{
@@ -11,14 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::journal::records::Outcome;
-use serde_json::json;
-use support::{
+use crate::support::{
     agent::{Home, SHARED_TOKEN, text_of},
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::journal::records::Outcome;
+use serde_json::json;
 
 /// The most memory that an agent may ever have taken, in KiB.
 const MOST_MEMORY: u64 = 40_000;
@@ -144,8 +146,10 @@ fn survives(misdeed: &Misdeed, method: &'static str, part: &'static str, lane: &
     eventually(&format!("{name} is tried again"), || {
         (dashboard.calls(method, part).len() >= misdeed.tries).then_some(())
     });
-    let failure = eventually(name, || agent.record()?.dashboard?.failure);
-    assert!(failure.contains(misdeed.says), "{name}: {failure}");
+    // On a busy machine another call may have had another failure before.
+    eventually(&format!("{name} is said to be: {}", misdeed.says), || {
+        agent.record()?.dashboard?.failure.filter(|failure| failure.contains(misdeed.says))
+    });
     let calls = dashboard.calls(method, part).len();
     assert!(calls as u64 <= 2 + began.elapsed().as_secs(), "{name}: {calls} calls");
     let log = agent.log();

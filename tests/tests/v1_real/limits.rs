@@ -1,4 +1,4 @@
-//! That `agent/tests/v1/limits.json` is true: the agent's tests hold its messages to what stands there.
+//! That `agent/tests/agent/v1/limits.json` is true: the agent's tests hold its messages to what stands there.
 
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ struct Limit {
     refused: Vec<Value>,
 }
 
-const LIMITS: &str = include_str!("../../../agent/tests/v1/limits.json");
+const LIMITS: &str = include_str!("../../../agent/tests/agent/v1/limits.json");
 
 /// The smallest body that the endpoint takes, with this value in it.
 fn body(endpoint: &str, field: &str, value: &Value) -> Value {

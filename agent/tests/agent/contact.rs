@@ -1,16 +1,14 @@
 //! `agent.json` says how the agent and its dashboard get on.
 
-mod support;
-
-use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
-use nixfleet_protocol::journal::records::DashboardContact;
-use serde_json::json;
-use support::{
+use crate::support::{
     agent::{Agent, Home, SHARED_TOKEN},
     dashboard::{Answer, Dashboard, Speaks},
     eventually,
     wrapper::SUCCEEDS,
 };
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
+use nixfleet_protocol::journal::records::DashboardContact;
+use serde_json::json;
 
 fn contact(
     agent: &Agent,
@@ -62,7 +60,7 @@ fn nobody_there_is_no_status() {
 fn a_clock_that_is_wrong_shows_in_the_answers() {
     let dashboard = Dashboard::new(Speaks::V2);
     let says = |behind: i64| {
-        move |call: &support::dashboard::Call| {
+        move |call: &crate::support::dashboard::Call| {
             let date = Timestamp::now() - SignedDuration::from_secs(behind);
             let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
             let header: &'static str = Box::leak(format!("Date: {date}\r\n").into_boxed_str());

@@ -2,21 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
-mod support;
-
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     sync::{Arc, Mutex},
 };
 
-use serde_json::json;
-use support::{
+use crate::support::{
     agent::{Agent, Home, SHARED_TOKEN},
     dashboard::{Answer, Dashboard, Speaks},
     eventually,
     wrapper::SUCCEEDS,
 };
+use serde_json::json;
 
 /// A dashboard that takes this token and no other.
 struct Picky {

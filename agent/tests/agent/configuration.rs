@@ -1,14 +1,12 @@
 //! What the agent says about its configuration, and how it ends when that makes no sense.
 
-mod support;
-
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Output};
 
-use serde_json::Value;
-use support::{
+use crate::support::{
     agent::{Home, SHARED_TOKEN},
     wrapper::SUCCEEDS,
 };
+use serde_json::Value;
 
 const URL: &str = "https://fleet.example.org";
 

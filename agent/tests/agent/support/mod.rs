@@ -1,6 +1,6 @@
 //! What the agent's tests share: a scripted dashboard, the real agent in a folder of its own, and a fake wrapper.
 
-#![expect(dead_code, reason = "each test file uses a part of this")]
+#![allow(dead_code, reason = "each of the programs with tests uses a part of this")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
 pub(crate) mod agent;

@@ -108,6 +108,8 @@ pub(crate) fn reload(state: &Path, id: SwitchId) {
 
 /// A whole switch of a user's.
 pub(crate) fn finished(state: &Path, outcome: Outcome) -> SwitchId {
+    // As a wrapper does: a user's request without the lock is one whose wrapper is gone, and the agent closes it.
+    let _lock = Lock::take(&open(state).directory().switch_lock()).unwrap();
     let id = accept(state, Initiator::User, 1);
     reload(state, id);
     end(state, id, outcome);

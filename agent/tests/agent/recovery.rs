@@ -1,22 +1,20 @@
 //! What happens to a laptop: other networks, sleep, a dashboard that is down for a while.
 
-mod support;
-
 use std::{
     net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::journal::records::{DashboardContact, Outcome};
-use rustix::process::Signal;
-use support::{
+use crate::support::{
     agent::{Agent, Home, text_of},
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     relay::Relay,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::journal::records::{DashboardContact, Outcome};
+use rustix::process::Signal;
 
 fn contact(agent: &Agent) -> Option<DashboardContact> {
     agent.record()?.dashboard

@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
-mod support;
-
 use std::net::TcpListener;
 
-use rustls::version::{TLS12, TLS13};
-use support::{
+use crate::support::{
     agent::{Agent, Home, SHARED_TOKEN},
     dashboard::{Answer, Dashboard, Speaks},
     eventually,
@@ -15,6 +12,7 @@ use support::{
     tls::{Authority, Front},
     wrapper::SUCCEEDS,
 };
+use rustls::version::{TLS12, TLS13};
 
 const OTHER_PIN: &str = "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 

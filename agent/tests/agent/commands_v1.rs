@@ -1,17 +1,15 @@
 //! The same against a dashboard that speaks only protocol 1.
 
-mod support;
-
 use std::fs;
 
-use nixfleet_protocol::journal::records::{Initiator, Outcome};
-use serde_json::json;
-use support::{
+use crate::support::{
     agent::{Home, SHARED_TOKEN, text_of},
     dashboard::{Dashboard, Speaks},
     eventually, journal,
     wrapper::{FAILS, SUCCEEDS},
 };
+use nixfleet_protocol::journal::records::{Initiator, Outcome};
+use serde_json::json;
 
 fn up(switch: &str) -> (Dashboard, Home) {
     let dashboard = Dashboard::new(Speaks::V1);

@@ -2,25 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
-mod support;
-
 use std::{
     collections::HashSet,
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
 };
 
+use crate::support::{
+    agent::{Home, text_of},
+    dashboard::{Dashboard, Speaks},
+    eventually, journal,
+    wrapper::{SUCCEEDS, heal_by},
+};
 use jiff::Timestamp;
 use nixfleet_protocol::journal::{
     atomic,
     lock::{self, Lock},
     records::{FORMAT, Installation},
-};
-use support::{
-    agent::{Home, text_of},
-    dashboard::{Dashboard, Speaks},
-    eventually, journal,
-    wrapper::{SUCCEEDS, heal_by},
 };
 
 /// As the real wrapper does for an agent that is outdated; launchd is played by the test.

@@ -1,24 +1,22 @@
 //! Commands from a dashboard that speaks protocol 2.
 
-mod support;
-
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::{
-    journal::records::{Initiator, Outcome, SwitchId},
-    process::ProcessIdentity,
-};
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     agent::{Home, text_of},
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     sleeper::Sleeper,
     wrapper::{FAILS, SUCCEEDS},
 };
+use nixfleet_protocol::{
+    journal::records::{Initiator, Outcome, SwitchId},
+    process::ProcessIdentity,
+};
+use serde_json::{Value, json};
 
 fn up(switch: &str) -> (Dashboard, Home) {
     let dashboard = Dashboard::new(Speaks::V2);

@@ -1,7 +1,5 @@
 //! The log: how it looks where it goes to, and that it does not grow for ever.
 
-mod support;
-
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
@@ -9,9 +7,9 @@ use std::{
     process::Stdio,
 };
 
+use crate::support::{agent::Home, eventually, wrapper::SUCCEEDS};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
-use support::{agent::Home, eventually, wrapper::SUCCEEDS};
 
 /// More than a log may have.
 const TOO_MUCH: u64 = 9 * 1024 * 1024;

@@ -1,17 +1,15 @@
 //! What was healed without a switch reaches the dashboard, once.
 
-mod support;
-
 use std::{fs, os::unix::fs::symlink};
 
-use nixfleet_protocol::journal::records::HealingId;
-use serde_json::json;
-use support::{
+use crate::support::{
     agent::{Home, text_of},
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::journal::records::HealingId;
+use serde_json::json;
 
 fn told(dashboard: &Dashboard) -> Vec<String> {
     let calls = dashboard.calls("PUT", "/healings/");

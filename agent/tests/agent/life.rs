@@ -2,22 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
-mod support;
-
 use std::{
     collections::HashSet,
     os::unix::net::UnixDatagram,
     time::{Duration, Instant, SystemTime},
 };
 
-use nixfleet_protocol::journal::lock;
-use rustix::process::Signal;
-use support::{
+use crate::support::{
     agent::Home,
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::journal::lock;
+use rustix::process::Signal;
 
 /// A watcher is promised a stamp in this time.
 const PROMISED: Duration = Duration::from_secs(5);

@@ -1,23 +1,24 @@
 //! What somebody at the machine may ask: how the agent is, and to have everything told at once.
 
-mod support;
-
 use std::{
     fs,
     process::Output,
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::journal::records::{Initiator, Outcome};
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     agent::{Home, SHARED_TOKEN},
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     sleeper::Sleeper,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::journal::{
+    lock::Lock,
+    records::{Initiator, Outcome},
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
 /// What `status --json` says. It is the same as for people, and no token is in either.
 #[track_caller]
@@ -168,7 +169,7 @@ fn report_now_ends_every_wait() {
     assert!(text(&ended).contains("has a heartbeat"), "{}", text(&ended));
     dashboard.first("POST", "/status");
     let reported = journal::directory(&home.state(), result).reported();
-    support::agent::text_of(&reported);
+    crate::support::agent::text_of(&reported);
 
     // Once more where nothing was wrong, and where nobody is.
     let beats = dashboard.calls("POST", "/register").len();
@@ -183,20 +184,22 @@ fn report_now_ends_every_wait() {
 
 #[test]
 fn another_process_with_the_agent_s_pid_is_not_asked() {
-    let dashboard = Dashboard::new(Speaks::V2);
-    let home = Home::new(&dashboard.url(), SUCCEEDS);
-    let agent = home.start();
+    let home = Home::new("http://127.0.0.1:1", SUCCEEDS);
+    let mut agent = home.start();
     agent.wait_until_up();
-    dashboard.first("GET", "/poll");
+    agent.signal(Signal::KILL);
+    agent.wait();
+    // The lock is held, as by a child that the agent has left behind, and the pid is another's by now.
+    let directory = journal::open(&home.state()).directory().clone();
+    let _lock = Lock::take(&directory.agent_lock()).unwrap();
     let mut sleeper = Sleeper::start();
-    // The lock is held; the record is of a process that is no more, and whose pid is another's by now.
-    let path = home.state().join("agent.json");
-    let text_then = fs::read_to_string(&path).unwrap();
+    let text_then = fs::read_to_string(directory.agent_record()).unwrap();
     let mut record: Value = serde_json::from_str(&text_then).unwrap();
-    agent.signal(Signal::STOP);
-    record["process"]["pid"] = json!(sleeper.identity().pid);
-    fs::write(&path, record.to_string()).unwrap();
+    record["process"]["pid"] = json!(sleeper.pid());
+    record["process"]["start"] = json!("long ago");
+    fs::write(directory.agent_record(), record.to_string()).unwrap();
     let ended = home.run(&["report-now"]);
-    assert_eq!(ended.status.code(), Some(1), "{}", text(&ended));
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(text(&ended).contains("no agent runs"), "{}", text(&ended));
     assert!(sleeper.is_running(), "SIGUSR1 would have ended it");
 }

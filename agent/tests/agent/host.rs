@@ -1,15 +1,13 @@
 //! What a heartbeat says of the host.
 
-mod support;
-
 use std::{fs, io, path::Path};
 
-use serde_json::Value;
-use support::{
+use crate::support::{
     agent::Home,
     dashboard::{Dashboard, Speaks},
     wrapper::SUCCEEDS,
 };
+use serde_json::Value;
 
 const ONE: &str = "1111111111111111111111111111111111111111";
 const TWO: &str = "2222222222222222222222222222222222222222";
@@ -101,7 +99,7 @@ fn the_system_is_named_and_its_load_is_told_unless_that_is_not_wanted() {
     let home = home.with("NIXFLEET_URL", &quiet.url()).with("NIXFLEET_METRICS", "false");
     let _agent = home.start();
     quiet.first("GET", "/poll");
-    support::eventually("three heartbeats", || {
+    crate::support::eventually("three heartbeats", || {
         (quiet.calls("POST", "/register").len() >= 3).then_some(())
     });
     for call in quiet.calls("POST", "/register") {

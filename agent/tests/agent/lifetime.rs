@@ -1,7 +1,5 @@
 //! Coming up, being the only one, and ending in time.
 
-mod support;
-
 use std::{
     fs,
     net::TcpListener,
@@ -9,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nixfleet_protocol::journal::lock::Lock;
-use rustix::process::Signal;
-use support::{
+use crate::support::{
     agent::Home,
     dashboard::{Answer, Call, Dashboard, Speaks},
     eventually, journal,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::journal::lock::Lock;
+use rustix::process::Signal;
 
 const IN_TIME: Duration = Duration::from_secs(1);
 

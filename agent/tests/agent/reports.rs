@@ -1,20 +1,18 @@
 //! Results reach the dashboard, whatever happens in between.
 
-mod support;
-
 use std::{fs, net::TcpListener, os::unix::fs::symlink};
 
-use nixfleet_protocol::{
-    journal::records::{Initiator, Outcome, SwitchId},
-    process::ProcessIdentity,
-};
-use serde_json::json;
-use support::{
+use crate::support::{
     agent::{Home, text_of},
     dashboard::{Answer, Dashboard, Speaks},
     eventually, journal,
     wrapper::SUCCEEDS,
 };
+use nixfleet_protocol::{
+    journal::records::{Initiator, Outcome, SwitchId},
+    process::ProcessIdentity,
+};
+use serde_json::json;
 
 /// The ids of the final reports, in the order in which they came.
 fn finals(dashboard: &Dashboard) -> Vec<String> {
@@ -71,7 +69,7 @@ fn an_outage_is_said_when_it_begins_and_when_it_ends() {
     dashboard.behave();
     agent.wait_until_logged("heartbeat works again");
     assert_eq!(agent.log().matches("heartbeat fails").count(), 1, "{}", agent.log());
-    assert!(!agent.log().contains(support::agent::SHARED_TOKEN));
+    assert!(!agent.log().contains(crate::support::agent::SHARED_TOKEN));
 }
 
 #[test]

@@ -5,22 +5,20 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
-mod support;
-
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     sync::{Arc, Mutex},
 };
 
-use nixfleet_protocol::wire::v1::{Register, Status, TestProgress};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     agent::{Home, SHARED_TOKEN},
     dashboard::{Answer, Call, Dashboard, Speaks},
     eventually,
 };
+use nixfleet_protocol::wire::v1::{Register, Status, TestProgress};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// What the agent has said to the real dashboard, and what that has answered.
 #[derive(Debug, Clone, Deserialize)]

@@ -2,17 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
-mod support;
-
 use std::os::unix::process::ExitStatusExt as _;
 
-use nixfleet_protocol::crash_point::CrashPoint;
-use rustix::process::Signal;
-use support::{
+use crate::support::{
     agent::{Home, text_of},
     dashboard::{Dashboard, Speaks},
     eventually, journal,
 };
+use nixfleet_protocol::crash_point::CrashPoint;
+use rustix::process::Signal;
 
 /// Of two wrappers of the same switch one runs home-manager, as the switch lock sees to; this fake holds none, so the
 /// other one says nothing.

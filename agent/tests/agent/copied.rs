@@ -2,26 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
-mod support;
-
 use std::{
     fs::{self, File},
     time::{Duration, SystemTime},
 };
 
+use crate::support::{
+    agent::{Home, text_of},
+    dashboard::{Dashboard, Speaks},
+    eventually, journal,
+    sleeper::Sleeper,
+    wrapper::SUCCEEDS,
+};
 use nixfleet_protocol::{
     journal::{
         atomic,
         records::{Initiator, Request, SwitchId},
     },
     process::ProcessIdentity,
-};
-use support::{
-    agent::{Home, text_of},
-    dashboard::{Dashboard, Speaks},
-    eventually, journal,
-    sleeper::Sleeper,
-    wrapper::SUCCEEDS,
 };
 
 /// A request that an agent of this name has just accepted.
