@@ -139,14 +139,14 @@ impl Own<'_> {
                             is_fresh: false,
                         });
                     }
-                    Err(error @ PerformError::Step(StepError::TooLong { .. })) => {
-                        return Err(error);
-                    }
-                    Err(error) if self.is_reachable() => {
+                    Err(error) if !is_too_long(&error) && self.is_reachable() => {
                         warn(&with_causes(&error));
                         "cannot be brought up to date"
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        self.go_back(&checkout);
+                        return Err(error);
+                    }
                 }
             }
         };
@@ -211,9 +211,11 @@ impl Own<'_> {
         remove(&self.directory.checkout_in_change())
     }
 
-    /// After a change that was not to be, and no new clone either: the files of the revision that was there.
+    /// After a change that was not to be, now or in a pull that was killed, and no new clone either: the files of the revision that was there.
     fn go_back(&self, checkout: &Path) {
         if self.directory.checkout_in_change().exists() {
+            // Of a git that was killed: under the switch lock no other is at work here.
+            let _ = fs::remove_file(checkout.join(".git/index.lock"));
             // First what is new: it may be what the disk is full of.
             let cleaned = self.git.run(checkout, CLEAN, LOCAL_LIMIT);
             let words = ["reset", "--quiet", "--hard"];
@@ -260,6 +262,10 @@ impl Own<'_> {
         let after = head(self.git, &self.directory.checkout())?;
         Ok(Pulled { before, after, is_fresh: true })
     }
+}
+
+const fn is_too_long(error: &PerformError) -> bool {
+    matches!(error, PerformError::Step(StepError::TooLong { .. }))
 }
 
 /// Puts the new one where the other is, in one step where the file system can.

@@ -255,6 +255,15 @@ fn a_clone_that_was_left_half_changed_is_not_switched_to() {
     assert_eq!(bench.run(&["pull"]).1.outcome, Outcome::Failed);
     assert_eq!(bench.checked_out("number").as_deref(), Some("2"));
     assert_eq!(bench.run(&[]).1.steps, None);
+
+    // Left so, and then without the remote: what was there is there again.
+    fs::write(bench.checkout().join("number"), "half").unwrap();
+    fs::write(bench.checkout().join(".git/index.lock"), "").unwrap();
+    fs::write(bench.folder.state_dir().join("repo.changing"), "").unwrap();
+    bench.git_does("case \" $* \" in *' fetch '*|*' ls-remote '*) exit 1 ;; esac\n");
+    assert_eq!(bench.run(&[]).1.outcome, Outcome::Failed);
+    assert_eq!(bench.checked_out("number").as_deref(), Some("2"));
+    assert_eq!(bench.run(&[]).1.steps, None);
 }
 
 #[test]
