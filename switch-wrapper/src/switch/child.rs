@@ -20,6 +20,7 @@ use std::{
 };
 
 use rustix::{
+    io::Errno,
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -95,8 +96,11 @@ impl Waiting {
         if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(io::Error::other("the descriptors do not fit into the message"));
         }
-        sendmsg(&self.gate, &[IoSlice::new(b"g")], &mut ancillary, SendFlags::empty())?;
-        Ok(self.child)
+        match sendmsg(&self.gate, &[IoSlice::new(b"g")], &mut ancillary, SendFlags::empty()) {
+            // A child that has ended at the gate: whoever waits for it sees how.
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(self.child),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends the child away.
@@ -174,4 +178,21 @@ fn complain(what: &str, error: &io::Error) -> u8 {
 /// Whether these arguments are the child's.
 pub(crate) fn is_child(arguments: &[OsString]) -> bool {
     arguments.first().is_some_and(|verb| verb == OsStr::new(GATE_VERB))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::process::ExitStatusExt as _};
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_was_killed_at_the_gate_has_an_end_like_any_other() {
+        let (gate, child_end) = UnixStream::pair().unwrap();
+        drop(child_end);
+        let child = Command::new("/bin/sh").args(["-c", "kill -KILL $$"]).spawn().unwrap();
+        let stdin = File::open("/dev/null").unwrap();
+        let mut child = Waiting { child, gate }.open_gate(stdin.as_fd(), None).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+    }
 }
