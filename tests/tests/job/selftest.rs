@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is a failure with its place")]
 
-mod selftest_report;
-
 use std::{
     fs,
     path::PathBuf,
@@ -11,12 +9,12 @@ use std::{
     time::Duration,
 };
 
+use crate::selftest_report::{Report, Step};
 use nixfleet_tests::{
     launchd::{Fault, LaunchdSim, Options, Session},
     stage::{processes, programs::Programs, wait},
 };
 use rustix::process::Signal;
-use selftest_report::{Report, Step};
 use tempfile::TempDir;
 
 /// What the labels of all selftests begin with.
