@@ -291,7 +291,8 @@ impl Mounts {
     /// A disk that is small, at this place.
     pub(super) fn small_disk(&mut self, place: &Path) -> Result<(), Trouble> {
         fs::create_dir_all(place).map_err(Trouble::file("create", place))?;
-        let options = ["-t", "tmpfs", "-o", "size=32m,mode=700", "none"];
+        // Wrapper and watchdog have to find room, and without optimisation they have 34 MB.
+        let options = ["-t", "tmpfs", "-o", "size=64m,mode=700", "none"];
         run(Command::new("mount").args(options).arg(place), "mount")?;
         self.0.push(place.to_owned());
         Ok(())
