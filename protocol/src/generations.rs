@@ -135,6 +135,11 @@ impl GenerationLinks {
             .any(|since| since.elapsed().is_ok_and(|age| age < AT_MOST))
     }
 
+    /// Where the profile is that whoever switches sets: the best place of those that are looked at.
+    pub fn profile(&self) -> Option<&Path> {
+        self.profiles.first().map(PathBuf::as_path)
+    }
+
     /// Follows the links as they are now.
     pub fn read(&self) -> Generations {
         Generations { profile: first(&self.profiles), current: first(&self.currents) }

@@ -122,6 +122,24 @@ pub enum Runner {
     },
 }
 
+impl Runner {
+    /// These words, run by it.
+    pub fn runs<Word: From<String> + From<PathBuf>>(
+        self,
+        words: impl IntoIterator<Item = Word>,
+    ) -> Vec<Word> {
+        let before: Vec<Word> = match self {
+            Self::Own => Vec::new(),
+            Self::Sudo { sudo, may_ask } => {
+                let never_ask = (!may_ask).then(|| "-n".to_owned());
+                let flags = never_ask.into_iter().chain(["--".to_owned()]).map(Word::from);
+                [Word::from(sudo)].into_iter().chain(flags).collect()
+            }
+        };
+        before.into_iter().chain(words).collect()
+    }
+}
+
 impl SwitchCommand {
     /// What follows `PROGRAM switch`, or the configured command: what was typed, else what the config says. Nothing is
     /// added to what was typed.
@@ -147,14 +165,6 @@ impl SwitchCommand {
         arguments: &[Word],
         runner: Runner,
     ) -> Vec<Word> {
-        let before: Vec<Word> = match runner {
-            Runner::Own => Vec::new(),
-            Runner::Sudo { sudo, may_ask } => {
-                let never_ask = (!may_ask).then(|| "-n".to_owned());
-                let flags = never_ask.into_iter().chain(["--".to_owned()]).map(Word::from);
-                [Word::from(sudo)].into_iter().chain(flags).collect()
-            }
-        };
         let own: Vec<String> = match self.kind {
             SwitchKind::HomeManager | SwitchKind::NixosRebuild | SwitchKind::DarwinRebuild => {
                 let word = match purpose {
@@ -165,12 +175,11 @@ impl SwitchCommand {
             }
             SwitchKind::Command => self.words.iter().skip(1).cloned().collect(),
         };
-        before
+        let words = [Word::from(program)]
             .into_iter()
-            .chain([Word::from(program)])
             .chain(own.into_iter().map(Word::from))
-            .chain(arguments.iter().cloned())
-            .collect()
+            .chain(arguments.iter().cloned());
+        runner.runs(words)
     }
 }
 

@@ -211,7 +211,8 @@ impl Own<'_> {
         remove(&self.directory.checkout_in_change())
     }
 
-    /// After a change that was not to be, now or in a pull that was killed, and no new clone either: the files of the revision that was there.
+    /// After a change that was not to be, now or in a pull that was killed, and no new clone either: the files of the
+    /// revision that was there.
     fn go_back(&self, checkout: &Path) {
         if self.directory.checkout_in_change().exists() {
             // Of a git that was killed: under the switch lock no other is at work here.

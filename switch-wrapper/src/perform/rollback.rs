@@ -28,9 +28,6 @@ use crate::{messages::say, settings::Settings};
 /// How long it may take to set the profile.
 const SET_LIMIT: Duration = Duration::from_mins(1);
 
-/// The profile of a whole system.
-const SYSTEM_PROFILE: &str = "/nix/var/nix/profiles/system";
-
 /// What a rollback runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commands {
@@ -53,11 +50,17 @@ pub(crate) fn target(results: &[SwitchResult], current: &str) -> Option<String> 
         .find(|before| before != current)
 }
 
-/// What activates a generation. Pure.
-pub(crate) fn commands(kind: SwitchKind, generation: &Path, nix_env: &Path) -> Option<Commands> {
+/// What activates a generation of this profile; nothing where that is not known. Pure.
+pub(crate) fn commands(
+    kind: SwitchKind,
+    generation: &Path,
+    profile: Option<&Path>,
+    nix_env: &Path,
+) -> Option<Commands> {
+    let profile = profile?;
     let set = || {
-        let words = ["-p", SYSTEM_PROFILE, "--set"].map(OsString::from);
-        [OsString::from(nix_env)].into_iter().chain(words).chain([generation.into()]).collect()
+        let words = [nix_env, Path::new("-p"), profile, Path::new("--set"), generation];
+        words.map(OsString::from).to_vec()
     };
     match kind {
         // Called without a driver's version it sets the profile itself, in every release.
@@ -126,5 +129,100 @@ fn part(words: &[OsString]) -> (&[OsString], &[OsString]) {
     match words.iter().position(|word| word == THEN) {
         Some(place) => (&words[..place], words.get(place + 1..).unwrap_or_default()),
         None => (&[], words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use nixfleet_protocol::journal::records::{Activation, FORMAT, Initiator, Outcome, SwitchId};
+
+    use super::*;
+
+    fn result(operation: Operation, before: Option<&str>, after: Option<&str>) -> SwitchResult {
+        SwitchResult {
+            format: FORMAT,
+            id: SwitchId::generate(),
+            outcome: Outcome::Succeeded,
+            exit_code: Some(0),
+            signal: None,
+            started_at: Timestamp::UNIX_EPOCH,
+            finished_at: Timestamp::UNIX_EPOCH,
+            duration_ms: 0,
+            operation,
+            kind: SwitchKind::default(),
+            argv: Vec::new(),
+            initiator: Initiator::User,
+            generation_before: before.map(str::to_owned),
+            generation_after: after.map(str::to_owned),
+            activation: Activation::Complete,
+            output_bytes: 0,
+            output_tail: String::new(),
+            wrapper_version: "1".to_owned(),
+            host: "h".to_owned(),
+            steps: None,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn the_generation_before_is_that_of_the_switch_that_has_made_this_one() {
+        use Operation::{Pull, PullSwitch, Rollback, Switch};
+        let of = |operation, before, after| result(operation, Some(before), Some(after));
+        for (newest_first, current, expected) in [
+            (vec![], "2", None),
+            (vec![of(Switch, "1", "2")], "2", Some("1")),
+            (vec![of(PullSwitch, "1", "2")], "2", Some("1")),
+            // One that has changed nothing says nothing.
+            (vec![of(Switch, "2", "2"), of(Switch, "1", "2")], "2", Some("1")),
+            // A second rollback goes further back.
+            (
+                vec![of(Rollback, "3", "2"), of(Switch, "2", "3"), of(Switch, "1", "2")],
+                "2",
+                Some("1"),
+            ),
+            (vec![of(Rollback, "2", "1"), of(Switch, "1", "2")], "1", None),
+            // The newest way to it counts.
+            (vec![of(Switch, "5", "2"), of(Switch, "1", "2")], "2", Some("5")),
+            (vec![of(Pull, "1", "2")], "2", None),
+            (vec![result(Switch, None, Some("2"))], "2", None),
+            (vec![result(Switch, Some("1"), None)], "2", None),
+        ] {
+            let found = target(&newest_first, current);
+            assert_eq!(found.as_deref(), expected, "{newest_first:?} {current}");
+        }
+    }
+
+    #[test]
+    fn each_kind_is_activated_in_its_way() {
+        let of = |kind, profile: Option<&str>| {
+            let profile = profile.map(Path::new);
+            let commands =
+                commands(kind, Path::new("/store/g"), profile, Path::new("/bin/nix-env"))?;
+            let line = |words: &[OsString]| words.join(" ".as_ref()).into_string().unwrap();
+            Some((commands.set.as_deref().map(line), line(&commands.activate)))
+        };
+        let set = Some("/bin/nix-env -p /profile --set /store/g".to_owned());
+        for (kind, expected) in [
+            (SwitchKind::HomeManager, Some((None, "/store/g/activate".to_owned()))),
+            (
+                SwitchKind::NixosRebuild,
+                Some((set.clone(), "/store/g/bin/switch-to-configuration switch".to_owned())),
+            ),
+            (SwitchKind::DarwinRebuild, Some((set, "/store/g/activate".to_owned()))),
+            (SwitchKind::Command, None),
+        ] {
+            assert_eq!(of(kind, Some("/profile")), expected, "{kind}");
+            assert_eq!(of(kind, None), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn two_commands_are_parted() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let both = words("a b --then c d");
+        assert_eq!(part(&both), (&both[..2], &both[3..]));
+        let one = words("c d");
+        assert_eq!(part(&one), (&[][..], &one[..]));
     }
 }

@@ -90,7 +90,8 @@ pub(super) fn rollback_line(
         environment::find(&wanted, variables).map_err(|error| error.to_string())
     };
     let nix_env = if kind.needs_root() { nix_env()? } else { PathBuf::new() };
-    let Some(commands) = rollback::commands(kind, generation, &nix_env) else {
+    let profile = settings.switching.links.profile();
+    let Some(commands) = rollback::commands(kind, generation, profile, &nix_env) else {
         return Err(
             "which generation switch_command has made is not known, so there is none to go back to"
                 .to_owned(),
@@ -99,16 +100,14 @@ pub(super) fn rollback_line(
     let of_root: Vec<Vec<OsString>> =
         commands.set.iter().cloned().chain([commands.activate.clone()]).collect();
     let is_root = rustix::process::geteuid().is_root();
-    let sudo = if kind.is_under_sudo(is_root) {
+    let (runner, sudo) = if kind.is_under_sudo(is_root) {
         let program = sudo::find(settings, variables).map_err(|error| error.to_string())?;
-        Some(Sudo { program, may_ask, of_root })
+        let runner = Runner::Sudo { sudo: program.clone(), may_ask };
+        (runner, Some(Sudo { program, may_ask, of_root }))
     } else {
-        None
+        (Runner::Own, None)
     };
-    let by_whom = |words: Vec<OsString>| match &sudo {
-        Some(sudo) => sudo.before(words),
-        None => words,
-    };
+    let by_whom = |words: Vec<OsString>| runner.clone().runs(words);
     let set = commands.set.map(by_whom);
     let then = set.is_some().then(|| OsString::from(rollback::THEN));
     let words = set.into_iter().flatten().chain(then).chain(by_whom(commands.activate)).collect();
@@ -145,13 +144,6 @@ impl Sudo {
     /// Whether it lets root run all of it.
     fn allows(&self, variables: &BTreeMap<OsString, OsString>) -> bool {
         self.of_root.iter().all(|words| sudo::allows(&self.program, words, variables))
-    }
-
-    /// These words, run by it.
-    fn before(&self, words: Vec<OsString>) -> Vec<OsString> {
-        let never_ask = (!self.may_ask).then(|| OsString::from("-n"));
-        let sudo = [self.program.clone().into()];
-        sudo.into_iter().chain(never_ask).chain([OsString::from("--")]).chain(words).collect()
     }
 }
 

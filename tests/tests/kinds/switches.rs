@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
     process::{Command, Stdio},
 };
@@ -49,6 +49,57 @@ fn a_system_is_switched_by_sudo_with_what_the_config_says() {
         assert_eq!(second.argv, ["--flake", "."]);
         assert_eq!(second.generation_before, first.generation_after);
         assert_ne!(second.generation_after, first.generation_after);
+        bench.end();
+    }
+}
+
+/// Says that it was called, and activates the generation that it is a part of.
+const ACTIVATE: &str = r#"#!/bin/bash
+echo "activate $*" >> FOLDER/calls
+ln -sfn GENERATION FOLDER/current
+"#;
+
+#[test]
+fn a_system_goes_back_by_its_profile_and_by_sudo() {
+    for (kind, program) in [
+        (SwitchKind::NixosRebuild, "bin/switch-to-configuration"),
+        (SwitchKind::DarwinRebuild, "activate"),
+    ] {
+        let Some(bench) = Bench::new(&format!("switch_kind = \"{kind}\"\n")) else { return };
+        let root = bench.folder.root().display().to_string();
+        let nix_env = "#!/bin/bash\necho \"nix-env $*\" >> FOLDER/calls\nln -sfn \"$4\" \"$2\"\n";
+        bench.program("nix-env", &nix_env.replace("FOLDER", &root));
+        assert!(bench.switch(&[]).status.success());
+        let first = bench.store_path("system").unwrap();
+        let path = Path::new(&first).join(program);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = ACTIVATE.replace("FOLDER", &root).replace("GENERATION", &first);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(bench.switch(&[]).status.success());
+        assert_ne!(bench.store_path("system"), Some(first.clone()));
+        bench.calls();
+
+        let output = bench.switch(&["rollback"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let result = bench.result();
+        assert_eq!((result.outcome, result.activation), (Outcome::Succeeded, Activation::Complete));
+        assert_eq!(result.generation_after, Some(first.clone()));
+        let (first, words) = (
+            first.replace(&root, "FOLDER"),
+            match kind {
+                SwitchKind::NixosRebuild => " switch",
+                SwitchKind::HomeManager | SwitchKind::DarwinRebuild | SwitchKind::Command => "",
+            },
+        );
+        let nix_env = format!("-p FOLDER/system --set {first}");
+        let expected = [
+            format!("sudo -n -- FOLDER/bin/nix-env {nix_env}"),
+            format!("nix-env {nix_env}"),
+            format!("sudo -n -- {first}/{program}{words}"),
+            format!("activate{}", if words.is_empty() { " " } else { words }),
+        ];
+        assert_eq!(bench.calls(), expected);
         bench.end();
     }
 }
