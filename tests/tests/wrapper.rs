@@ -71,6 +71,16 @@ impl Bench {
             .unwrap()
     }
 
+    /// home-manager is in the midst of its build: a bash that is about to start a program may lose a signal.
+    fn wait_until_it_builds(&self) {
+        self.wait_for_step("build");
+        wait::until_true("the build sleeps", wait::PATIENCE, || {
+            let found = processes::of(self.folder.root());
+            Ok(found.iter().any(|process| process.command.starts_with("sleep ")))
+        })
+        .unwrap();
+    }
+
     fn wait_for_step(&self, step: &str) {
         wait::until_true(&format!("home-manager is at {step}"), wait::PATIENCE, || {
             Ok(self.folder.home_manager_trace().iter().any(|(_, at)| at.starts_with(step)))
@@ -196,7 +206,7 @@ fn ctrl_c_in_the_terminal_cancels() {
     let bench = Bench::new("BUILD_SECONDS=60");
     let mut child = bench.in_terminal("");
     let mut keys = child.stdin.take().unwrap();
-    bench.wait_for_step("build");
+    bench.wait_until_it_builds();
     keys.write_all(b"\x03").unwrap();
     let output = child.wait_with_output().unwrap();
     drop(keys);
@@ -211,7 +221,7 @@ fn a_signal_is_passed_on_and_means_cancelled() {
         let bench = Bench::new("BUILD_SECONDS=60");
         let mut child =
             bench.folder.user_command("nixfleet-switch").stdout(Stdio::null()).spawn().unwrap();
-        bench.wait_for_step("build");
+        bench.wait_until_it_builds();
         processes::signal(child.id(), signal);
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(code));
